@@ -1,0 +1,508 @@
+"""The command line: `interp list | run | report | generate | train`.
+
+Each command is a dataclass whose field docs are its help. Results go to stdout, progress and
+messages to stderr. Exit code 0, 1 (it failed), 2 (the call was wrong) or 130 (interrupted).
+PyTorch and the plotting libraries are imported by the command that needs them, not before.
+"""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+import studies
+
+Switch = Annotated[bool, FlagCreatePairsOff]
+Dtype = Literal["float32", "fp32", "float64", "fp64", "bfloat16", "bf16", "float16", "fp16"]
+DTYPES = {"fp32": "float32", "fp64": "float64", "bf16": "bfloat16", "fp16": "float16"}
+
+EXIT_FAILED, EXIT_WRONG_CALL, EXIT_INTERRUPTED = 1, 2, 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every command takes."""
+
+    debug: Switch = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(Options):
+    """Which model, and how it runs."""
+
+    model: Annotated[str, arg(aliases=["-m"], metavar="MODEL")] = "small"
+    """A shipped model (see `interp list`), a GPT-2 name such as gpt2 or distilgpt2, a directory in
+    Hugging Face format, or random:NAME for the same shape with random weights."""
+    revision: Annotated[str | None, arg(metavar="REVISION")] = None
+    """Branch, tag or commit on the Hugging Face hub."""
+    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
+    """auto, cpu, cuda, cuda:N or mps; auto takes the accelerator where there is one."""
+    dtype: Dtype = "float32"
+    """Number format of weights and activations; measurements want float32 or float64."""
+    offline: Switch = False
+    """Never use the network: shipped, local and cached models only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(ModelOptions):
+    """Where a report goes and what is printed."""
+
+    out: Annotated[Path, arg(metavar="DIR")] = Path("reports")
+    """Reports go to DIR/<model>/<study>/."""
+    json: Switch = False
+    """Print the findings as JSON."""
+    no_progress: Switch = False
+    """No progress bar; there is none either when stderr is not a terminal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class List(Options):
+    """Show the studies, the shipped models and the training recipes."""
+
+    json: Switch = False
+    """Print them as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(ReportOptions):
+    """Run one study on a model and write its report; `interp run STUDY --help` has its options."""
+
+    study: Annotated[Positional[str], arg(metavar="STUDY")]
+    """Name of the study (see `interp list`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(ReportOptions, studies.StudyConfig):
+    """Run every study on a model; write all reports and the index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate(ModelOptions):
+    """Continue a prompt."""
+
+    prompt: Annotated[Positional[str], arg(metavar="PROMPT")]
+    """The text to continue; one argument, so quote it."""
+    max_new_tokens: Annotated[int, arg(metavar="N")] = 20
+    """Tokens to add at most."""
+    temperature: Annotated[float, arg(metavar="T")] = 1.0
+    """Divides the logits before the softmax; 0 always takes the likeliest token."""
+    top_k: Annotated[int | None, arg(metavar="K")] = None
+    """Sample among the K likeliest tokens only."""
+    top_p: Annotated[float | None, arg(metavar="P")] = None
+    """Sample among the likeliest tokens that together reach probability P."""
+    min_p: Annotated[float | None, arg(metavar="P")] = None
+    """Drop tokens whose probability is below P times the likeliest one's."""
+    beams: Annotated[int, arg(metavar="N")] = 1
+    """Beam search with N beams instead of sampling."""
+    repetition_penalty: Annotated[float, arg(metavar="R")] = 1.0
+    """Above 1, makes tokens that already occurred less likely."""
+    seed: Annotated[int, arg(metavar="SEED")] = 0
+    """Seed of the sampling."""
+    json: Switch = False
+    """Print prompt, continuation and token ids as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Options):
+    """Train a model; an interrupted run goes on from its last checkpoint."""
+
+    recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
+    """Name of the recipe (see `interp list`)."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Log, checkpoints and the final model go here; default: runs/RECIPE."""
+    steps: Annotated[int | None, arg(metavar="N")] = None
+    """Optimizer steps, instead of the recipe's; the learning rate's schedule follows."""
+    seed: Annotated[int | None, arg(metavar="SEED")] = None
+    """Seed of the initial weights and the data, instead of the recipe's."""
+    threads: Annotated[int, arg(metavar="N")] = 1
+    """CPU threads; models this small train fastest on one."""
+    resume: bool = True
+    """Go on from the last checkpoint in DIR, or start afresh."""
+    no_progress: Switch = False
+    """No progress bar; there is none either when stderr is not a terminal."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: the arguments after the program's name; those of this process by default.
+
+    Returns:
+        The exit code.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    try:
+        command = _parse(argv)
+        return _EXECUTE[_base(type(command))](command) or 0
+    except SystemExit as request:
+        return request.code if isinstance(request.code, int) else EXIT_FAILED
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout (`| head`) has seen enough; Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        code, sentence = _explain(error)
+        _say(f"error: {sentence}")
+        return code
+
+
+# ---------------------------------------------------------------------------------- parsing
+
+
+def _parse(argv: list[str]) -> Options:
+    """The command as its dataclass; `run STUDY` also takes the options of that study's Config."""
+    if argv[:1] == ["run"]:
+        study = next((word for word in argv[1:] if word in studies.questions()), None)
+        if study is not None:
+            rest = list(argv[1:])
+            rest.remove(study)
+            return _tyro(_run_type(study), rest, f"interp run {study}", studies.questions()[study])
+        if len(argv) > 1 and not argv[1].startswith("-"):
+            studies.load(argv[1])  # raises the error that lists the studies
+    commands = (List, Run, Report, Generate, Train)
+    choices = tuple(
+        Annotated[command, tyro.conf.subcommand(command.__name__.lower())] for command in commands
+    )
+    union: Any = choices[0]
+    for choice in choices[1:]:
+        union |= choice
+    return _tyro(union, argv, "interp", "Takes a GPT apart and measures what its parts do.")
+
+
+def _run_type(study: str) -> type:
+    """`Run` for one study: where the report goes, and the fields of the study's own Config."""
+    config = studies.load(study).Config
+    options = dataclasses.make_dataclass(
+        "RunStudy", [], bases=(ReportOptions, config), frozen=True, kw_only=True
+    )
+    options.__doc__ = studies.questions()[study]
+    options.study_name = study
+    return options
+
+
+def _base(command: type) -> type:
+    return ReportOptions if hasattr(command, "study_name") else command
+
+
+def _tyro(kind: Any, argv: list[str], prog: str, description: str) -> Any:
+    """Parses with tyro; what it prints about a wrong call becomes one sentence."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(kind, args=argv, prog=prog, description=description)
+    except SystemExit as request:
+        if request.code:
+            _say(f"error: {_unboxed(printed.getvalue())}; see {prog} --help")
+        raise
+
+
+def _unboxed(printed: str) -> str:
+    """The message inside the frame that tyro draws, without its title and its last hint."""
+    inside = [line.strip("│ ") for line in printed.splitlines() if line.startswith("│")]
+    rules = [row for row, line in enumerate(inside) if set(line) == {"─"}]
+    return " ".join(" ".join(inside[: rules[0] if rules else None]).split()).rstrip(".:")
+
+
+# --------------------------------------------------------------------------------- commands
+
+
+def _list(command: List) -> None:
+    found = {
+        "studies": studies.questions(),
+        "models": _shipped_models(),
+        "recipes": _recipes(),
+    }
+    if command.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    for title, rows in found.items():
+        print(f"{title}:")
+        width = max(map(len, rows), default=0)
+        for name, description in rows.items():
+            print(f"  {name:<{width}}  {description}".rstrip())
+
+
+def _run(command: Any) -> None:
+    study = studies.load(command.study_name)
+    config = _config(study, command)
+    model = _load(command)
+    with _progress(not command.no_progress) as progress:
+        _finish(command, [_study(command, study, config, model, progress)])
+
+
+def _report(command: Report) -> int:
+    model = _load(command)
+    written, failed = [], 0
+    with _progress(not command.no_progress) as progress:
+        for name in studies.questions():
+            study = studies.load(name)
+            try:
+                written.append(_study(command, study, _config(study, command), model, progress))
+            except Exception as error:
+                if command.debug:
+                    raise
+                # One study that cannot run on this model must not cost the others.
+                _say(f"error: {name}: {_explain(error)[1]}")
+                failed += 1
+    _finish(command, written)
+    return EXIT_FAILED if failed else 0
+
+
+def _generate(command: Generate) -> None:
+    model = _load(command)
+    if model.tokenizer is None:
+        from interp.core.errors import InputError
+
+        raise InputError(f"{command.model} has no tokenizer, so it cannot read a prompt")
+    ids = model.tokenizer.encode(command.prompt)
+    options = {
+        field.name: getattr(command, field.name)
+        for field in dataclasses.fields(Generate)
+        if field.name in _GENERATE_OPTIONS
+    }
+    tokens = _tensor([ids], model)
+    generation = model.generate(tokens, **options)
+    new = generation.tokens[0, len(ids) :].tolist()
+    continuation = model.tokenizer.decode(new)
+    pieces = model.tokenizer.str_tokens(ids)
+    if command.json:
+        report = {
+            "model": model.name,
+            "prompt": command.prompt,
+            "prompt_tokens": pieces,
+            "prompt_ids": list(ids),
+            "continuation": continuation,
+            "continuation_ids": new,
+        }
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+        return
+    print("prompt tokens: " + " ".join(f"[{_visible(piece)}]" for piece in pieces))
+    print(continuation)
+
+
+def _train(command: Train) -> None:
+    import torch
+
+    from interp import learning, loading
+
+    recipe = _recipe(command)
+    torch.set_num_threads(command.threads)
+    out = command.out or Path("runs") / command.recipe
+    with _progress(not command.no_progress) as progress:
+        model = learning.train(
+            recipe,
+            out,
+            resume=command.resume,
+            extra_metrics=_head_metrics,
+            progress=progress,
+        )
+    loading.save(model, out / "final")
+    print(out / "final")
+
+
+_GENERATE_OPTIONS = frozenset(
+    "max_new_tokens temperature top_k top_p min_p beams repetition_penalty seed".split()
+)
+_EXECUTE: dict[type, Callable[[Any], int | None]] = {
+    List: _list,
+    ReportOptions: _run,
+    Report: _report,
+    Generate: _generate,
+    Train: _train,
+}
+
+
+# ------------------------------------------------------------------------------------ parts
+
+
+def _load(command: ModelOptions) -> Any:
+    import torch
+
+    from interp.loading import load_model
+
+    device = _device(command.device)
+    model = load_model(
+        command.model,
+        device=device,
+        dtype=getattr(torch, DTYPES.get(command.dtype, command.dtype)),
+        revision=command.revision,
+        offline=command.offline,
+    )
+    return model
+
+
+def _device(asked: str) -> str:
+    """The device in PyTorch's spelling.
+
+    Raises:
+        InputError: if PyTorch does not know the device or this machine lacks it.
+    """
+    import torch
+
+    from interp.core.errors import InputError
+
+    if asked == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = asked.partition(":")
+    there = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if kind not in there or (index and not index.isdigit()):
+        raise InputError(f"device {asked!r} is none of auto, cpu, cuda, cuda:N, mps")
+    if int(index or 0) >= there[kind]:
+        raise InputError(f"this machine has no device {asked!r}; --device auto takes what it has")
+    return asked
+
+
+def _config(study: Any, command: Any) -> Any:
+    names = [
+        field.name for field in dataclasses.fields(study.Config) if hasattr(command, field.name)
+    ]
+    return study.Config(**{name: getattr(command, name) for name in names})
+
+
+def _study(command: Any, study: Any, config: Any, model: Any, progress: Any) -> tuple[Any, Path]:
+    from interp import reporting
+
+    started = time.monotonic()
+    result = study.run(model, config, progress=progress)
+    provenance = reporting.provenance(
+        result,
+        model,
+        config=dataclasses.asdict(config),
+        command=shlex.join(["interp", *sys.argv[1:]]),
+        duration_s=time.monotonic() - started,
+    )
+    folder = reporting.write_report(result, command.out, provenance)
+    return result, folder
+
+
+def _finish(command: Any, written: list[tuple[Any, Path]]) -> None:
+    from interp import reporting
+
+    if not written:
+        return
+    index = reporting.write_index(written[0][1].parent)
+    if command.json:
+        findings = [
+            {"study": result.study, "report": str(folder / "report.html")}
+            | {"findings": [finding.to_dict() for finding in result.findings]}
+            for result, folder in written
+        ]
+        print(json.dumps(findings, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    for result, folder in written:
+        print(f"{result.study}: {result.headline}")
+        for finding in result.findings:
+            print(f"  claim {finding.claim}: {finding.verdict}. {finding.statement}")
+        print(f"  {folder / 'report.html'}")
+    print(f"index: {index}")
+
+
+def _recipe(command: Train) -> Any:
+    from interp.learning import RECIPES
+
+    if command.recipe not in RECIPES:
+        from interp.core.errors import InputError
+
+        raise InputError(f"no recipe is called {command.recipe!r}; there are: {', '.join(RECIPES)}")
+    changes = {"n_steps": command.steps, "seed": command.seed}
+    return dataclasses.replace(
+        RECIPES[command.recipe], **{name: v for name, v in changes.items() if v is not None}
+    )
+
+
+def _head_metrics(model: Any) -> dict[str, float]:
+    from interp import measures
+
+    return measures.head_metrics(model)
+
+
+def _shipped_models() -> dict[str, str]:
+    """Shipped models, read from their folders: the loader itself would import PyTorch."""
+    shipped = Path(__file__).parent / "loading" / "shipped"
+    return {folder.parent.name: "" for folder in sorted(shipped.glob("*/config.json"))}
+
+
+def _recipes() -> dict[str, str]:
+    from interp.learning import RECIPES
+
+    return {name: "" for name in RECIPES}
+
+
+def _tensor(ids: list[list[int]], model: Any) -> Any:
+    import torch
+
+    return torch.tensor(ids, device=model.W_E.device)
+
+
+def _visible(piece: str) -> str:
+    """A token as a reader can tell it apart: spaces as dots, control characters escaped."""
+    shown = piece.replace(" ", "·").replace("\n", "⏎")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+@contextlib.contextmanager
+def _progress(wanted: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A function `progress(what, done, total)` that draws on stderr; None without a terminal."""
+    if not wanted or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Exit code and one sentence for an error."""
+    sentence = " ".join(str(error).split())
+    # Told apart by name: importing the classes would import PyTorch for a misspelt study.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "InputError" in names:
+        return EXIT_WRONG_CALL, sentence
+    if "RunError" in names:
+        return EXIT_FAILED, sentence
+    if isinstance(error, OSError):
+        return EXIT_FAILED, sentence
+    return EXIT_FAILED, f"unexpected {type(error).__name__}: {sentence} (--debug shows where)"
+
+
+def _say(message: str) -> None:
+    print(f"interp: {message}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

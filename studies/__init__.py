@@ -1,0 +1,58 @@
+"""One question per module; the only place, beside the command line, where the layers meet.
+
+A study is a module of this folder. Its docstring's first line is its question, its `Config` holds
+its options, and its `run(model, config)` returns a `StudyResult`. A study is found by its file, so
+a new one needs no entry anywhere. `python studies/<name>.py` puts this folder first on Python's
+path: no study may bear the name of a module that Python or a dependency imports.
+"""
+
+import ast
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+_HELPERS = frozenset({"english"})
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Options that every study takes."""
+
+    seed: int = 0
+    """Seed of every random choice: prompts, permutations and resamples."""
+    batch_size: int = 32
+    """Prompts in one forward pass; it changes memory and speed only."""
+    limit: int | None = None
+    """At most this many prompts of each kind."""
+    quick: bool = False
+    """Fewer prompts and permutations: a first look within seconds, with wider intervals."""
+
+
+def questions() -> dict[str, str]:
+    """The studies by name, each with the question that it asks; nothing heavy is imported."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return {
+        file.stem: _first_line(file)
+        for file in files
+        if not file.stem.startswith("_") and file.stem not in _HELPERS
+    }
+
+
+def load(name: str) -> ModuleType:
+    """The study's module, with its `Config` and `run`.
+
+    Raises:
+        InputError: if no study has that name; the message lists those that exist.
+    """
+    known = questions()
+    if name not in known:
+        from interp.core.errors import InputError
+
+        raise InputError(f"no study is called {name!r}; there are: {', '.join(known)}")
+    return import_module(f"studies.{name}")
+
+
+def _first_line(file: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
