@@ -387,7 +387,8 @@ class HookedGPT(nn.Module):
         kv_cache: KVCache | None = None,
         start_at_layer: int | None = None,
         stop_at_layer: int | None = None,
-    ) -> Float[Tensor, "batch pos d_vocab"] | Resid:
+        logits_at: PosSlice | None = None,
+    ) -> Float[Tensor, "batch logit_pos d_vocab"] | Resid:
         """Logits at every position, or the residual stream where the run stops.
 
         Args:
@@ -403,6 +404,8 @@ class HookedGPT(nn.Module):
             start_at_layer: first block to run; earlier ones cost nothing.
             stop_at_layer: first block *not* to run; returns its `resid_pre` (for `n_layers`, the
                 stream after the last block).
+            logits_at: positions to unembed, all unless given; the final norm too runs there only.
+                The axis stays.
 
         Raises:
             InputError: before any compute, for an empty prompt, one longer than `n_ctx`, an id
@@ -430,7 +433,9 @@ class HookedGPT(nn.Module):
             resid = self.blocks[layer](resid, masks[layer], kv_cache)
         if kv_cache is not None:
             kv_cache.advance(n_new, seen)
-        return resid if stop_at_layer is not None else self.logits(resid)
+        if stop_at_layer is not None:
+            return resid
+        return self.logits(resid if logits_at is None else _at_positions(resid, 1, logits_at))
 
     def _embedded(self, tokens: Int[Tensor, "batch pos"], positions: Int[Tensor, "..."]) -> Resid:
         resid = self.hook_embed(self.embed(tokens))
@@ -625,7 +630,8 @@ class HookedGPT(nn.Module):
         entries: dict[str, Tensor] = {}
 
         def record(name: str, value: Tensor) -> None:
-            entries[name] = value if pos is None else _at_positions(name, value, pos)
+            kept = value if pos is None else _at_positions(value, _position_axis(name), pos)
+            entries[name] = kept
 
         outer = [point.record for point in points]
         try:
@@ -860,17 +866,21 @@ def _hook_points(model: HookedGPT) -> Iterator[HookPoint]:
     yield from norm(model, "ln_final")
 
 
-def _at_positions(name: str, value: Tensor, pos: PosSlice) -> Tensor:
-    """The kept positions of a recorded value, copied so that the rest can be freed."""
+def _position_axis(name: str) -> int:
     by_query = name.endswith(("hook_pattern", "hook_attn_scores", "hook_attn_scores_raw"))
-    axis = 2 if by_query else 1
+    return 2 if by_query else 1
+
+
+def _at_positions(value: Tensor, axis: int, pos: PosSlice) -> Tensor:
+    """The kept positions of a value, copied so that the rest can be freed."""
     n_pos = value.shape[axis]
     if isinstance(pos, slice):
         kept = range(n_pos)[pos]
     else:
         kept = [pos] if isinstance(pos, int) else list(pos)
-        outside = [p for p in kept if not -n_pos <= p < n_pos]
-        if outside:
-            raise InputError(f"Position {outside[0]} was asked for, but the run has {n_pos}.")
+    outside = [p for p in kept if not -n_pos <= p < n_pos]
+    if outside or not len(kept):
+        asked = f"Position {outside[0]}" if outside else "No position"
+        raise InputError(f"{asked} was asked for, but the run has positions 0 to {n_pos - 1}.")
     index = torch.tensor([p % n_pos for p in kept], dtype=torch.long, device=value.device)
     return value.index_select(axis, index)
