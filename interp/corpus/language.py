@@ -390,7 +390,7 @@ def thing(role: str | None, place_chance: float) -> list[Item]:
 
 @rule
 def role_place(role: str | None, chance: float) -> list[Item]:
-    """`[in the palace] .`"""
+    """`[in the palace]`, then the end."""
     roles = [*lex.ROLES, lex.WORK_ROLE] if role is None else [role]
     where = role_place_noun(tuple(roles))
     return [
@@ -563,7 +563,7 @@ def ambiguous(topic: str) -> list[Item]:
                 sense=lex.SENSES[word][topic][0],
                 mark="ambiguous",
                 determined_by=("cue",),
-            ),  # fmt: skip
+            ),
             sense_verb(word, topic),
         )
         for word in words
@@ -618,7 +618,7 @@ def counted_cue(word: str) -> list[Item]:
 
 @rule
 def counted_place(word: str, topics: tuple[str, ...]) -> list[Item]:
-    """`garden digs .`"""
+    """`garden digs`: the cue, then the verb that goes with it."""
     items: list[Item] = []
     for topic in topics:
         n = note("cue", role=topic, syntax="cue", sense=lex.SENSES[word][topic][0], mark="cue")
@@ -628,13 +628,13 @@ def counted_place(word: str, topics: tuple[str, ...]) -> list[Item]:
 
 @rule
 def counted_end(word: str) -> list[Item]:
-    """`one mole of helium .` or `one mole of helium reacts .`"""
+    """Nothing more, or `reacts`: `one mole of helium reacts`."""
     return [Fork(0.5, None, STOP), Fork(0.5, None, sense_verb(word, "laboratory"))]
 
 
 @rule
 def species() -> list[Item]:
-    """`american true mole [digs] .`"""
+    """`american true mole [digs]`: the cue stands right before the word."""
     n = note("adj_region", syntax="cue", mark="cue")
     return uniform(lex.REGIONS, n, species_kind())
 
@@ -907,7 +907,7 @@ def indirect_giver(people: tuple[str, ...], givers: tuple[int, ...]) -> list[Ite
 
 @rule(cached=False)
 def indirect_gift(name: str, index: int, givers: tuple[int, ...]) -> list[Item]:
-    """`gave a book to B .`"""
+    """`gave a book to B`."""
     n = note("first_name", syntax="recipient", antecedent=f"name{index}",
              determined_by=(f"name{index}", *(f"giver{i}" for i in givers)))  # fmt: skip
     receiver = say("to", say(name, STOP, n))

@@ -88,18 +88,54 @@ ROLES: dict[str, tuple[tuple[str, str], tuple[str, str], str, tuple[str, str], s
     "royal": (("king", "queen"), ("ruler", "monarch"), "wore", ("crown", "robe"), "palace"),
     "adult": (("man", "woman"), ("adult", "grownup"), "drove", ("car", "truck"), "garage"),
     "child": (("boy", "girl"), ("child", "kid"), "flew", ("kite", "balloon"), "park"),
-    "parent": (("father", "mother"), ("parent", "guardian"), "rocked", ("cradle", "baby"), "nursery"),
-    "noble": (("prince", "princess"), ("noble", "aristocrat"), "rode", ("pony", "carriage"), "estate"),
-    "stage": (("actor", "actress"), ("performer", "player"), "learned", ("script", "speech"), "theatre"),
-    "service": (("waiter", "waitress"), ("server", "attendant"), "carried", ("tray", "menu"), "cafe"),
+    "parent": (
+        ("father", "mother"),
+        ("parent", "guardian"),
+        "rocked",
+        ("cradle", "baby"),
+        "nursery",
+    ),
+    "noble": (
+        ("prince", "princess"),
+        ("noble", "aristocrat"),
+        "rode",
+        ("pony", "carriage"),
+        "estate",
+    ),
+    "stage": (
+        ("actor", "actress"),
+        ("performer", "player"),
+        "learned",
+        ("script", "speech"),
+        "theatre",
+    ),
+    "service": (
+        ("waiter", "waitress"),
+        ("server", "attendant"),
+        "carried",
+        ("tray", "menu"),
+        "cafe",
+    ),
     "cloister": (("monk", "nun"), ("believer", "pilgrim"), "sang", ("psalm", "hymn"), "abbey"),
     "magic": (("wizard", "witch"), ("magician", "conjurer"), "waved", ("wand", "staff"), "dungeon"),
     "sibling": (("brother", "sister"), ("sibling", "twin"), "shared", ("toy", "bunk"), "bedroom"),
     "relative": (("uncle", "aunt"), ("relative", "cousin"), "baked", ("pie", "cake"), "kitchen"),
     "spouse": (("husband", "wife"), ("spouse", "partner"), "kept", ("ring", "vow"), "chapel"),
-    "elder": (("grandfather", "grandmother"), ("elder", "senior"), "knitted", ("shawl", "scarf"), "cottage"),
-    "hero": (("hero", "heroine"), ("champion", "winner"), "drew", ("sword", "shield"), "battlefield"),
-}  # fmt: skip
+    "elder": (
+        ("grandfather", "grandmother"),
+        ("elder", "senior"),
+        "knitted",
+        ("shawl", "scarf"),
+        "cottage",
+    ),
+    "hero": (
+        ("hero", "heroine"),
+        ("champion", "winner"),
+        "drew",
+        ("sword", "shield"),
+        "battlefield",
+    ),
+}
 GENDER_PAIRS: tuple[tuple[str, str], ...] = tuple(role[0] for role in ROLES.values())
 """(male, female): the same role, so that they differ in gender alone."""
 
@@ -258,9 +294,16 @@ NUMBERS: tuple[str, ...] = (
     "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
 
-FUNCTION_WORDS: tuple[str, ...] = tuple(
-    [".", ",", "the", "a", "and", "in", "on", "of", "to", "was", "is", "because", "when", "after", "it", "he", "she", "his", "her", "himself", "herself", "eats", "eat", "through", "they", "say", "today", "again", "last", "week", "while", "not", "far", "from", "stands", "eiffel", "tower", "miniature", "tourists", "visit", "built", "you", "can", "find", "city", "country", "capital", "people", "speak", "went", "stayed", "for", "hours", "one", "take", "biopsy", "photo", "as", "we", "met"]
+# fmt: off
+FUNCTION_WORDS: tuple[str, ...] = (
+    ".", ",", "the", "a", "and", "in", "on", "of", "to", "was", "is", "because", "when", "after",
+    "it", "he", "she", "his", "her", "himself", "herself", "eats", "eat", "through", "they", "say",
+    "today", "again", "last", "week", "while", "not", "far", "from", "stands", "eiffel", "tower",
+    "miniature", "tourists", "visit", "built", "you", "can", "find", "city", "country", "capital",
+    "people", "speak", "went", "stayed", "for", "hours", "one", "take", "biopsy", "photo", "as",
+    "we", "met",
 )
+# fmt: on
 
 
 def _vocabulary() -> tuple[str, ...]:
