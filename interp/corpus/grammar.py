@@ -46,9 +46,11 @@ class Annotation:
         sense: sense of an ambiguous word, and of the words that go with it.
         fact: (subject, relation, object) that this word completes.
         syntax: "head", "attractor", "cue", "distractor", "recipient", ...
-        mark: name under which later words of the sentence refer to this one.
+        mark: names, with spaces between, under which later words refer to this one.
         antecedent: mark of the word that this word stands for or repeats.
         determined_by: marks of the words that this word depends on.
+        told_by: mark of a later word that tells the sense of this one, which
+            the sentence has not decided yet when this word is said.
     """
 
     cls: str
@@ -61,6 +63,7 @@ class Annotation:
     mark: str | None = None
     antecedent: str | None = None
     determined_by: tuple[str, ...] = ()
+    told_by: str | None = None
 
 
 @cache
@@ -91,13 +94,13 @@ class Draw(NamedTuple):
     """With probability `prob`, say a uniform word of `pool` that is not in `exclude`.
 
     `exclude` holds distinct words of the pool; `next` makes the node that
-    follows from the word drawn.
+    follows from the word drawn, and `note`, if it is a function, the annotation.
     """
 
     prob: float
     pool: Pool
     exclude: tuple[str, ...]
-    note: Annotation
+    note: Annotation | Callable[[str], Annotation]
     next: Callable[[str], Node | End]
 
 
@@ -159,8 +162,8 @@ class Node:
         return self._items
 
     @property
-    def choices(self) -> list[tuple[float, float, Item]]:
-        """(upper end of its share of [0, 1), log-probability, item), for sampling."""
+    def choices(self) -> tuple[list[float], list[float], list[Item]]:
+        """For sampling: upper ends of the items' shares of [0, 1), log-probabilities, items."""
         if self._choices is None:
             ends, logs, total = [], [], 0.0
             for item in self.items:
@@ -192,6 +195,11 @@ class Node:
             elif word in item.pool.members and word not in item.exclude:
                 found.append((_chance(item), item.next(word)))
         return found
+
+
+def _note(item: Arc | Draw, word: str) -> Annotation:
+    """The annotation of the word that the item says."""
+    return item.note if type(item.note) is Annotation else item.note(word)
 
 
 def _chance(item: Item) -> float:
@@ -231,12 +239,6 @@ def chain(words: tuple[str, ...], notes: tuple[Annotation, ...], then: Node | En
     """Fixed words, one after the other."""
     rest = chain(words[1:], notes[1:], then) if len(words) > 1 else then
     return [Arc(1.0, words[0], notes[0], rest)]
-
-
-def say(text: str, then: Node | End, annotation: Annotation | None = None) -> Node:
-    """A node that says the words of `text` and goes on to `then`."""
-    words = tuple(text.split())
-    return chain(words, (annotation or note("function"),) * len(words), then)
 
 
 def uniform(
@@ -306,7 +308,7 @@ def sample(
             word = _pick(item, uniform_number)
             to = item.next(word)
         ended = type(to) is End
-        steps.append(Step(word, item.note, log_prob, labels, ended))
+        steps.append(Step(word, _note(item, word), log_prob, labels, ended))
         labels, log_prob = (), 0.0
         if not ended:
             node = to
@@ -443,7 +445,7 @@ def _ways(node: Node, word: str) -> list[tuple[float, tuple[str, ...], Annotatio
             if item.word == word:
                 ways.append((math.log(item.prob), (), item.note, item.next))
         elif word in item.pool.members and word not in item.exclude:
-            ways.append((math.log(_chance(item)), (), item.note, item.next(word)))
+            ways.append((math.log(_chance(item)), (), _note(item, word), item.next(word)))
     return ways
 
 
@@ -515,19 +517,26 @@ def parse_steps(steps: Sequence[Step], start: int = 0) -> Parse:
         raise InputError("a parse needs at least one word; got an empty derivation")
     labels = [label for step in steps for label in step.labels]
     places: dict[str, int] = {}
+    senses = {step.note.mark: step.note.sense for step in steps if step.note.sense}
     words = []
     for i, step in enumerate(steps):
         a = step.note
         words.append(
             ParsedWord(
-                step.word, a.cls, a.number, a.gender, a.role, a.sense, a.fact, a.syntax,
+                step.word,
+                a.cls,
+                a.number,
+                a.gender,
+                a.role,
+                senses.get(a.told_by) if a.told_by else a.sense,
+                a.fact,
+                a.syntax,
                 places.get(a.antecedent) if a.antecedent else None,
                 tuple(places[mark] for mark in a.determined_by if mark in places),
                 step.log_prob,
             )
-        )  # fmt: skip
-        if a.mark is not None:
-            places[a.mark] = i
+        )
+        places.update(dict.fromkeys((a.mark or "").split(), i))
     return Parse(
         labels[0] if labels else "",
         labels[1] if len(labels) > 1 else None,

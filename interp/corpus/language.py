@@ -19,6 +19,7 @@ from interp.core.errors import InputError
 from interp.corpus import lexicon as lex
 from interp.corpus.grammar import (
     END,
+    Annotation,
     Arc,
     Draw,
     End,
@@ -35,7 +36,6 @@ from interp.corpus.grammar import (
     rule,
     sample,
     sample_words,
-    say,
     uniform,
 )
 from interp.corpus.tokenizer import BOS, PAD, WordTokenizer
@@ -60,7 +60,15 @@ KIND_WEIGHTS: dict[str, float] = {
 NAME_WEIGHT_AFTER = 0.20
 """Share of "name" sentences once somebody has been introduced; the others shrink alike."""
 
-STOP = say(".", END, note("punctuation"))
+
+def say(text: str, then: Node | End, annotation: Annotation | None = None) -> Node:
+    """A node that says these words and goes on; each has its usual class unless told."""
+    words = tuple(text.split())
+    notes = tuple(annotation or note(lex.FUNCTION_CLASSES[word]) for word in words)
+    return chain(words, notes, then)
+
+
+STOP = say(".", END)
 
 
 # --- animal: agreement, useful and useless adjectives ---------------------------------------------
@@ -117,8 +125,8 @@ def animal() -> list[Item]:
     """`the [adjectives] NOUN ...`, or the participle: `a [adjectives] NOUN roaming ...`."""
     none = frozenset()
     return [
-        Fork(0.85, "clause", say("the", head(none, None, None, False), note("article"))),
-        Fork(0.15, "participle", say("a", head(none, None, None, True), note("article"))),
+        Fork(0.85, "clause", say("the", head(none, None, None, False))),
+        Fork(0.15, "participle", say("a", head(none, None, None, True))),
     ]
 
 
@@ -158,9 +166,7 @@ def attractors(
     """Up to three nouns of any number between the head and its verb, or the verb."""
     p = ATTRACTOR_CHANCE[n]
     after = attractor(frozenset(), (n + 1, number, pair, temper, colour))
-    items = uniform(
-        lex.ATTRACTOR_PREPOSITIONS, note("preposition"), say("the", after, note("article")), p
-    )
+    items = uniform(lex.ATTRACTOR_PREPOSITIONS, note("preposition"), say("the", after), p)
     items.append(Fork(1 - p, None, predicate(number, pair, temper, colour)))
     return items
 
@@ -214,7 +220,7 @@ def food(pair: int) -> list[Item]:
 @rule
 def place_phrase(colour: str | None) -> list[Item]:
     """`in the PLACE`, or nothing."""
-    to_place = say("the", place(colour, False), note("article"))
+    to_place = say("the", place(colour, False))
     return [Arc(0.7, "in", note("preposition"), to_place), Fork(0.3, None, STOP)]
 
 
@@ -257,7 +263,7 @@ def person() -> list[Item]:
     """A subject and what it does, or `the OBJECT of the PERSON is in HIS PLACE`."""
     return [
         Fork(0.82, None, person_subject()),
-        Fork(0.18, "owner", say("the", owned_object(), note("article"))),
+        Fork(0.18, "owner", say("the", owned_object())),
     ]
 
 
@@ -275,7 +281,7 @@ def _person_nouns(role: str, step, shares: dict[str, float] = SUBJECT_SHARES) ->
     def noun(word: str, prob: float, male: float) -> Arc:
         gender = {1.0: lex.MALE, 0.0: lex.FEMALE}.get(male)
         n = note("noun_person", number="sg", gender=gender, role=role, syntax="subject",
-                 mark="person")  # fmt: skip
+                 mark="person role", determined_by=("object",))  # fmt: skip
         return Arc(prob, word, n, step(male))
 
     if role == lex.WORK_ROLE:
@@ -323,7 +329,7 @@ def person_noun() -> list[Item]:
 def person_between(role: str, male: float) -> list[Item]:
     """`near the woman`: somebody whose gender must not decide the pronoun."""
     clause = person_clause(role, male)
-    other = say("the", other_person(clause), note("article"))
+    other = say("the", other_person(clause))
     prepositions = uniform(lex.PERSON_PREPOSITIONS, note("preposition"), other, BETWEEN_CHANCE)
     return [*prepositions, Fork(1 - BETWEEN_CHANCE, None, clause)]
 
@@ -363,10 +369,9 @@ def _gendered(form: str, male: float, step) -> list[Item]:
 def person_deed(role: str | None, male: float) -> list[Item]:
     """`wore his crown [in the palace]`: planted, verb, object and place from the role."""
     roles = [*lex.ROLES, lex.WORK_ROLE] if role is None else [role]
-    by = ("person",) if role is not None else ()
     items: list[Item] = []
     for r in roles:
-        n = note("verb_person", role=r, syntax="verb", mark="deed", determined_by=by)
+        n = note("verb_person", role=r, syntax="verb", mark="deed", determined_by=("role",))
         items.append(Arc(1 / len(roles), _role_words(r)[0], n, possessive(r, male, 0.4)))
     return items
 
@@ -383,7 +388,7 @@ def thing(role: str | None, place_chance: float) -> list[Item]:
     roles = [*lex.ROLES, lex.WORK_ROLE] if role is None else [role]
     items: list[Item] = []
     for r in roles:
-        n = note("object", role=r, syntax="object", determined_by=("person",))
+        n = note("object", role=r, syntax="object", determined_by=("role", "deed"))
         items += uniform(_role_words(r)[1], n, role_place(r, place_chance), 1 / len(roles))
     return items
 
@@ -394,7 +399,7 @@ def role_place(role: str | None, chance: float) -> list[Item]:
     roles = [*lex.ROLES, lex.WORK_ROLE] if role is None else [role]
     where = role_place_noun(tuple(roles))
     return [
-        Arc(chance, "in", note("preposition"), say("the", where, note("article"))),
+        Arc(chance, "in", note("preposition"), say("the", where)),
         Fork(1 - chance, None, STOP),
     ]
 
@@ -406,7 +411,7 @@ def role_place_noun(roles: tuple[str, ...]) -> list[Item]:
         Arc(
             1 / len(roles),
             _role_words(r)[2],
-            note("place", role=r, determined_by=("person",)),
+            note("place", role=r, determined_by=("role", "deed", "object")),
             STOP,
         )
         for r in roles
@@ -492,7 +497,7 @@ TIME_SHARES = {None: 0.4, "today": 0.1, "again": 0.1, "last week": 0.2, "after a
 def sense() -> list[Item]:
     """A cue and, further on, the ambiguous word; or one of the lectures' phrases."""
     return [
-        Fork(0.60, "cue", chain(("in", "the"), (note("preposition"), note("article")), cue())),
+        Fork(0.60, "cue", say("in the", cue())),
         Fork(0.14, "count", say("one", counted(), note("number"))),
         Fork(0.13, "species", species()),
         Fork(0.13, "take", say("take a", taken())),
@@ -532,7 +537,7 @@ def time_phrase(topic: str) -> list[Item]:
 @rule
 def distractor(topic: str) -> list[Item]:
     """`not far from the clinic`: a cue of another topic that must not count; or nothing."""
-    after = say("the", ambiguous(topic), note("article"))
+    after = say("the", ambiguous(topic))
     return [
         Fork(DISTRACTOR_CHANCE, None, say("not far from the", distractor_cue(topic))),
         Fork(1 - DISTRACTOR_CHANCE, None, after),
@@ -543,7 +548,7 @@ def distractor(topic: str) -> list[Item]:
 def distractor_cue(topic: str) -> list[Item]:
     """A cue of another topic."""
     words = [(w, t) for t, ws in lex.TOPIC_CUES.items() for w in ws if t != topic]
-    after = say("the", ambiguous(topic), note("article"))
+    after = say("the", ambiguous(topic))
     return [
         Arc(1 / len(words), w, note("cue", role=t, syntax="distractor"), after) for w, t in words
     ]
@@ -585,7 +590,7 @@ def counted() -> list[Item]:
         Arc(
             1 / len(lex.SENSES),
             word,
-            note("ambiguous", number="sg", mark="ambiguous"),
+            note("ambiguous", number="sg", mark="ambiguous", told_by="cue"),
             counted_cue(word),
         )
         for word in lex.SENSES
@@ -597,15 +602,13 @@ def counted_cue(word: str) -> list[Item]:
     """What the counted word turns out to be."""
     topics = list(lex.SENSES[word])
     substance = 0.6 if word == "mole" else 0.0
-    in_the = chain(
-        ("in", "the"), (note("preposition"), note("article")), counted_place(word, tuple(topics))
-    )
+    in_the = say("in the", counted_place(word, tuple(topics)))
     items: list[Item] = [Fork(1 - substance, None, in_the)]
     for name in lex.SUBSTANCES:
         parts = name.split()
         n = note("substance", sense="chemistry", syntax="cue", mark="cue",
                  determined_by=("ambiguous",))  # fmt: skip
-        notes = (note("function"), *(n for _ in parts))
+        notes = (note("preposition"), *(n for _ in parts))
         items.append(
             Fork(
                 substance / len(lex.SUBSTANCES),
@@ -824,11 +827,16 @@ def place_of_language() -> list[Item]:
         language = lex.LANGUAGE_OF[country]
         for cls, word in (("city", name), ("country", country)):
             n = note("language", fact=(word, "language", language), determined_by=(cls,))
-            after = say("speak", say(language, STOP, n), note("verb_speak"))
+            after = say("speak", say(language, STOP, n))
             items.append(
                 Arc(0.5 / len(lex.CITIES), word, note(cls, syntax="head", mark=cls), after)
             )
     return items
+
+
+def _named(**fields):
+    """Annotation of a first name, which has the gender of the name."""
+    return lambda name: note("first_name", gender=lex.NAME_GENDER[name], **fields)
 
 
 # --- indirect object ------------------------------------------------------------------------------
@@ -857,7 +865,7 @@ def indirect_name(names: tuple[str, ...], n: int) -> list[Item]:
             return say("went to the", indirect_shop(people))
         return say(separator, indirect_name(people, n))
 
-    annotation = note("first_name", syntax="introduced", mark=f"name{len(names)}")
+    annotation = _named(syntax="introduced", mark=f"name{len(names)}")
     return [Draw(1.0, lex.FIRST_NAMES, names, annotation, then)]
 
 
@@ -870,14 +878,14 @@ def indirect_shop(people: tuple[str, ...]) -> list[Item]:
 @rule(cached=False)
 def indirect_extra(people: tuple[str, ...]) -> list[Item]:
     """Nothing, how long they stayed, or how one of them felt; then who gives."""
-    giver = say(",", indirect_giver(people, ()), note("punctuation"))
+    giver = say(",", indirect_giver(people, ()))
     items: list[Item] = [
         Fork(0.45, None, giver),
         Fork(0.25, None, say("and stayed for", one_hour(giver))),
     ]
     for i, name in enumerate(people):
-        n = note("first_name", syntax="distractor", antecedent=f"name{i}")
-        felt = chain(("and", name, "was"), (note("function"), n, note("verb_be")), mood(giver))
+        n = _named(syntax="distractor", antecedent=f"name{i}")(name)
+        felt = chain(("and", name, "was"), (note("conjunction"), n, note("verb_be")), mood(giver))
         items.append(Fork(0.30 / len(people), None, felt))
     return items
 
@@ -900,7 +908,7 @@ def indirect_giver(people: tuple[str, ...], givers: tuple[int, ...]) -> list[Ite
             then = indirect_gift(people[receiver], receiver, now)
         else:
             then = say("and", indirect_giver(people, now))
-        n = note("first_name", syntax="giver", mark=f"giver{i}", antecedent=f"name{i}")
+        n = _named(syntax="giver", mark=f"giver{i}", antecedent=f"name{i}")(people[i])
         items.append(Arc(1 / len(left), people[i], n, then))
     return items
 
@@ -908,11 +916,11 @@ def indirect_giver(people: tuple[str, ...], givers: tuple[int, ...]) -> list[Ite
 @rule(cached=False)
 def indirect_gift(name: str, index: int, givers: tuple[int, ...]) -> list[Item]:
     """`gave a book to B`."""
-    n = note("first_name", syntax="recipient", antecedent=f"name{index}",
-             determined_by=(f"name{index}", *(f"giver{i}" for i in givers)))  # fmt: skip
+    n = _named(syntax="recipient", antecedent=f"name{index}",
+               determined_by=(f"name{index}", *(f"giver{i}" for i in givers)))(name)  # fmt: skip
     receiver = say("to", say(name, STOP, n))
     gift = indirect_object(receiver)
-    return uniform(lex.GIVING, note("verb_give"), say("a", gift, note("article")))
+    return uniform(lex.GIVING, note("verb_give"), say("a", gift))
 
 
 @rule(cached=False)
@@ -968,44 +976,52 @@ Cast = tuple[tuple[str, str], ...]
 def named(cast: Cast) -> list[Item]:
     """People with first and last names. Planted: who was introduced keeps the last name."""
     return [
-        Fork(0.5, "deed", full_name(cast, None, False)),
-        Fork(0.25, "met", say("we met", full_name(cast, None, True))),
-        Fork(0.25, "pair", full_name(cast, None, True, True)),
+        Fork(0.5, "deed", full_name(cast, "deed", None)),
+        Fork(0.25, "met", say("we met", full_name(cast, "met", None))),
+        Fork(0.25, "pair", full_name(cast, "pair", None)),
     ]
 
 
 @rule(cached=False)
-def full_name(cast: Cast, other: str | None, is_object: bool, pair: bool = False) -> list[Item]:
-    """A first name: of somebody known, or of somebody new with a random last name."""
+def full_name(cast: Cast, form: str, other: str | None) -> list[Item]:
+    """Somebody known, or somebody new with a random last name; not `other`."""
     known = [person for person in cast if person[0] != other]
     new = NEWCOMER_CHANCE[len(cast)] if known else 1.0
     mark = "second" if other else "first"
-
-    def rest(people: Cast, first: str) -> Node:
-        if pair and other is None:
-            return say("met", full_name(people, first, True, True), note("verb_name"))
-        return on_day(people) if is_object else encounter(people)
-
-    first_note = note("first_name", syntax="introduced", mark=mark)
-    old_note = note("first_name", syntax="known", mark=mark)
     items: list[Item] = []
     for first, last in known:
         n = note("last_name", syntax="known", determined_by=(mark,))
-        then = say(last, rest(cast, first), n)
-        items.append(Arc((1 - new) / len(known), first, old_note, then))
-
-    def newcomer(first: str) -> Node:
-        return last_name(lambda last: rest((*cast, (first, last)), first))
-
+        then = say(last, after_name(cast, form, first), n)
+        name = _named(syntax="known", mark=mark)(first)
+        items.append(Arc((1 - new) / len(known), first, name, then))
     absent = tuple(first for first, _ in cast)
-    items.append(Draw(new, lex.FIRST_NAMES, absent, first_note, newcomer))
+    items.append(
+        Draw(
+            new,
+            lex.FIRST_NAMES,
+            absent,
+            _named(syntax="introduced", mark=mark),
+            lambda first: last_name(cast, form, first),
+        )
+    )
     return items
 
 
 @rule(cached=False)
-def last_name(then) -> list[Item]:
-    """Any last name."""
+def last_name(cast: Cast, form: str, first: str) -> list[Item]:
+    """Any last name; from here on the person is known."""
+
+    def then(last: str) -> Node:
+        return after_name((*cast, (first, last)), form, first)
+
     return [Draw(1.0, lex.LAST_NAMES, (), note("last_name", syntax="introduced"), then)]
+
+
+def after_name(cast: Cast, form: str, first: str) -> Node:
+    """What follows a full name: `arrived`, `met` and another one, or the end."""
+    if form == "pair":
+        return say("met", full_name(cast, "met", first))
+    return encounter(cast) if form == "deed" else on_day(cast)
 
 
 @rule(cached=False)
@@ -1017,7 +1033,7 @@ def encounter(cast: Cast) -> list[Item]:
 @rule(cached=False)
 def on_day(cast: Cast) -> list[Item]:
     """`[on monday] .`; the people stay known."""
-    stop = say(".", End(cast), note("punctuation"))
+    stop = say(".", End(cast))
     day = one_of(lex.WEEKDAYS, note("weekday"), stop)
     return [Arc(0.4, "on", note("preposition"), day), Fork(0.6, None, stop)]
 

@@ -305,6 +305,23 @@ FUNCTION_WORDS: tuple[str, ...] = (
 )
 # fmt: on
 
+FUNCTION_CLASSES: dict[str, str] = {
+    word: cls
+    for cls, words in {
+        "punctuation": ". ,",
+        "article": "the a",
+        "preposition": "in on of to through for from",
+        "conjunction": "and because when after as",
+        "verb_be": "is was",
+        "pronoun": "it they you we",
+        "verb": "say visit built can find speak went stayed take met stands",
+        "noun": "tourists city country capital people hours biopsy photo tower",
+        "adverb": "today again last week while not far",
+    }.items()
+    for word in words.split()
+}
+"""Word class of the words that belong to a fixed phrase rather than to a list above."""
+
 
 def _vocabulary() -> tuple[str, ...]:
     """Every word of the language once, in a fixed order: function words first."""
