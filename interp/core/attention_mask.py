@@ -27,13 +27,13 @@ class AttentionMask:
     allowed: Bool[Tensor, "..."] | None
     is_causal: bool
 
-    def matrix(
+    def forbidden(
         self, n_queries: int, n_keys: int, device: torch.device
     ) -> Bool[Tensor, "..."] | None:
-        """The mask as a matrix; None when everything may be attended to."""
-        if not self.is_causal:
-            return self.allowed
-        return mask_from_spec("causal", n_keys)[n_keys - n_queries :].to(device)
+        """True where attention may not go; None when everything may be attended to."""
+        if self.is_causal:
+            return ~mask_from_spec("causal", n_keys)[n_keys - n_queries :].to(device)
+        return None if self.allowed is None else ~self.allowed
 
 
 def attention_masks(

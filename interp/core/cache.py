@@ -1,6 +1,7 @@
 """What a run leaves behind: the activations that were asked for, and keys and values to go on."""
 
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,16 +49,38 @@ def hook_name(short: str, layer: int | None = None, norm: str | None = None) -> 
     raise InputError(f"{short!r} is not a short hook name; known: {known}.")
 
 
+class Deferred:
+    """A tensor that is formed when it is asked for, and held only as long as somebody else does.
+
+    Nothing may write to what it depends on.
+    """
+
+    def __init__(self, form: Callable[[], Tensor]) -> None:
+        self._form = form
+        self._formed: Callable[[], Tensor | None] = lambda: None
+
+    def __call__(self) -> Tensor:
+        """The tensor; formed again only if the last one is gone."""
+        tensor = self._formed()
+        if tensor is None:
+            tensor = self._form()
+            self._formed = weakref.ref(tensor)
+        return tensor
+
+
 class ActivationCache(Mapping[str, Tensor]):
     """The recorded activations by hook name, in the order in which they were computed.
 
     `cache["blocks.0.attn.hook_pattern"]` and `cache["pattern", 0]` are the same tensor. No later
     hook changes an entry. Entries that are one tensor in the model (`resid_post` and the next
-    `resid_pre`) are one tensor here too, so clone before writing to one.
+    `resid_pre`) are one tensor here too, so clone before writing to one. Attention scores and
+    patterns are formed from the recorded queries and keys when they are first read, so a cache of
+    everything costs little more than the run; reading them all costs
+    `batch * n_heads * n_pos**2` numbers for each of the three in each layer.
     """
 
-    def __init__(self, entries: dict[str, Tensor]) -> None:
-        self._entries = entries
+    def __init__(self, entries: Mapping[str, Tensor | Callable[[], Tensor]]) -> None:
+        self._entries = dict(entries)
 
     def __getitem__(self, key: str | tuple) -> Tensor:
         """An activation by full name, or by short name, layer and norm."""
@@ -69,7 +92,14 @@ class ActivationCache(Mapping[str, Tensor]):
                 f"{name!r} was not recorded; the cache holds {len(self)} activations ({held}"
                 f"{', ...' if len(self) > 4 else ''}); ask for it in run_with_cache(names=...)."
             )
-        return self._entries[name]
+        entry = self._entries[name]
+        if not isinstance(entry, Tensor):
+            entry = self._entries[name] = entry()
+        return entry
+
+    def __contains__(self, key: object) -> bool:
+        name = hook_name(*key) if isinstance(key, tuple) else key
+        return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -78,7 +108,8 @@ class ActivationCache(Mapping[str, Tensor]):
         return len(self._entries)
 
     def __repr__(self) -> str:
-        size = sum({t.untyped_storage().data_ptr(): t.nbytes for t in self.values()}.values())
+        held = [entry for entry in self._entries.values() if isinstance(entry, Tensor)]
+        size = sum({t.untyped_storage().data_ptr(): t.nbytes for t in held}.values())
         return f"ActivationCache({len(self)} activations, {size / 2**20:.1f} MiB)"
 
     def stack(self, short: str, norm: str | None = None) -> Float[Tensor, "layer ..."]:
@@ -93,7 +124,7 @@ class ActivationCache(Mapping[str, Tensor]):
         """
         layers = sorted({int(n.split(".")[1]) for n in self if n.startswith("blocks.")})
         found = [hook_name(short, layer, norm) for layer in layers]
-        tensors = [self._entries[name] for name in found if name in self._entries]
+        tensors = [self[name] for name in found if name in self]
         if not tensors:
             raise InputError(f"No layer recorded {short!r}; ask for it in run_with_cache(names=).")
         return torch.stack(tensors)

@@ -129,7 +129,7 @@ class GPTConfig:
         if unknown:
             raise InputError(f"Unknown config fields: {', '.join(unknown)}.")
         try:
-            return cls(**values)
+            return cls(**{**values, "mask": _as_tuples(values.get("mask", "causal"))})
         except TypeError as error:
             raise InputError(f"The config is incomplete: {error}.") from None
 

@@ -29,12 +29,22 @@ class HookPoint:
         self.name = name
         self.forward_hooks: list[Hook] = []
         self.backward_hooks: list[Hook] = []
-        self.record: Callable[[str, Tensor], None] | None = None
+        self.record: Callable[[str, Tensor | Callable[[], Tensor]], None] | None = None
 
     @property
     def active(self) -> bool:
         """Whether anybody asked for this value; if not, it need not be formed."""
         return bool(self.forward_hooks or self.backward_hooks) or self.record is not None
+
+    @property
+    def edits(self) -> bool:
+        """Whether the value must pass through hooks, rather than only be recorded."""
+        return bool(self.forward_hooks or self.backward_hooks)
+
+    def record_later(self, form: Callable[[], Tensor]) -> None:
+        """Record a value that nothing downstream uses; it is formed when somebody reads it."""
+        if self.record is not None:
+            self.record(self.name, form)
 
     def __call__(self, value: Tensor) -> Tensor:
         """The value after the hooks; the same tensor when there are none."""

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from interp.core.attention_mask import AttentionMask, attention_masks
-from interp.core.cache import ActivationCache, KVCache
+from interp.core.cache import ActivationCache, Deferred, KVCache
 from interp.core.config import GPTConfig
 from interp.core.errors import InputError
 from interp.core.hooks import Hook, HookPoint, Where, find_points
@@ -70,6 +70,10 @@ class LayerNorm(nn.Module):
         """`x`, normalised; `hook_normalized` is the value before scale and shift."""
         if not (self.hook_scale.active or self.hook_normalized.active):
             return F.layer_norm(x, self.w.shape, self.w, self.b, self.eps)
+        if x.dtype in (torch.float32, torch.float64) and not self.hook_scale.edits:
+            normalized, _, inverse = torch.native_layer_norm(x, self.w.shape, None, None, self.eps)
+            self.hook_scale(inverse.reciprocal())
+            return self.hook_normalized(normalized) * self.w + self.b
         # Half precision loses the variance; the fused kernel widens inside as well.
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         centered = wide - wide.mean(-1, keepdim=True)
@@ -94,12 +98,13 @@ class Embed(nn.Module):
 class PosEmbed(nn.Module):
     """The vector of each position: learned, or fixed sines and cosines."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, dtype: torch.dtype) -> None:
         super().__init__()
         if config.positions == "learned":
             self.W_pos = nn.Parameter(torch.empty(config.n_ctx, config.d_model))
         else:
-            self.register_buffer("W_pos", sinusoids(config.n_ctx, config.d_model), persistent=False)
+            waves = sinusoids(config.n_ctx, config.d_model).to(dtype)
+            self.register_buffer("W_pos", waves, persistent=False)
 
     def forward(self, positions: Int[Tensor, "batch pos"]) -> Resid:
         """Rows of `W_pos`; a copy, so that nothing downstream can reach the weights."""
@@ -107,11 +112,11 @@ class PosEmbed(nn.Module):
 
 
 def sinusoids(n_ctx: int, d_model: int) -> Float[Tensor, "n_ctx d_model"]:
-    """Fixed positions: sine and cosine in alternate columns (Vaswani et al. 2017, section 3.5)."""
+    """Sine and cosine in alternate columns, float64 (Vaswani et al. 2017, section 3.5)."""
     position = torch.arange(n_ctx, dtype=torch.float64)[:, None]
     rate = 10_000.0 ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)
     waves = torch.stack(((position * rate).sin(), (position * rate).cos()), dim=-1)
-    return waves.reshape(n_ctx, d_model).to(torch.get_default_dtype())
+    return waves.reshape(n_ctx, d_model)
 
 
 class Attention(nn.Module):
@@ -173,29 +178,56 @@ class Attention(nn.Module):
         v: Float[Tensor, "batch key_pos head d_head"],
         mask: AttentionMask,
     ) -> Float[Tensor, "batch query_pos head d_head"]:
-        """The values, mixed by attention; through the fused kernel unless the pattern is wanted."""
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        if not self.wants_pattern:
-            z = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask.allowed, is_causal=mask.is_causal, scale=self.scale
-            )
-            return z.transpose(1, 2)
-        scores = self.hook_attn_scores_raw((q * self.scale) @ k.transpose(-1, -2))
-        allowed = mask.matrix(scores.shape[-2], scores.shape[-1], scores.device)
-        if allowed is not None:
-            scores = scores.masked_fill(~allowed, -torch.inf)
-        scores = self.hook_attn_scores(scores)
-        pattern = self.hook_pattern(scores.softmax(-1))
-        return (pattern @ v).transpose(1, 2)
+        """The values, mixed by attention.
 
-    @property
-    def wants_pattern(self) -> bool:
-        """Whether a hook or a cache asks for scores or pattern."""
-        return (
-            self.hook_attn_scores_raw.active
-            or self.hook_attn_scores.active
-            or self.hook_pattern.active
+        The fused kernel does it, and recorded scores and patterns are formed when they are read.
+        A hook on one of them, or a gradient through them, needs the explicit way.
+        """
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        raw, masked, to_pattern = (
+            self.hook_attn_scores_raw,
+            self.hook_attn_scores,
+            self.hook_pattern,
         )
+        edited = raw.edits or masked.edits or to_pattern.edits
+        recorded = raw.active or masked.active or to_pattern.active
+        if edited or (recorded and q.requires_grad):
+            pattern = to_pattern(masked(self._masked(raw(self._scores(q, k)), mask)).softmax(-1))
+            return (pattern @ v).transpose(1, 2)
+        if recorded:
+            self._record_attention(q, k, mask)
+        z = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask.allowed, is_causal=mask.is_causal, scale=self.scale
+        )
+        return z.transpose(1, 2)
+
+    def _scores(
+        self,
+        q: Float[Tensor, "batch head query_pos d_head"],
+        k: Float[Tensor, "batch head key_pos d_head"],
+    ) -> Float[Tensor, "batch head query_pos key_pos"]:
+        return (q * self.scale) @ k.transpose(-1, -2)
+
+    @staticmethod
+    def _masked(
+        scores: Float[Tensor, "batch head query_pos key_pos"], mask: AttentionMask
+    ) -> Float[Tensor, "batch head query_pos key_pos"]:
+        forbidden = mask.forbidden(scores.shape[-2], scores.shape[-1], scores.device)
+        return scores if forbidden is None else scores.masked_fill(forbidden, -torch.inf)
+
+    def _record_attention(
+        self,
+        q: Float[Tensor, "batch head query_pos d_head"],
+        k: Float[Tensor, "batch head key_pos d_head"],
+        mask: AttentionMask,
+    ) -> None:
+        """Record scores and pattern, each to be formed when it is read."""
+        raw = Deferred(lambda: self._scores(q, k))
+        masked = Deferred(lambda: self._masked(raw(), mask))
+        pattern = Deferred(lambda: masked().softmax(-1))
+        self.hook_attn_scores_raw.record_later(raw)
+        self.hook_attn_scores.record_later(masked)
+        self.hook_pattern.record_later(pattern)
 
     def _head_weights(self, which: int) -> Float[Tensor, "head d_model d_head"]:
         return self.W_QKV.unflatten(1, (3, self.n_heads, self.d_head))[:, which].transpose(0, 1)
@@ -364,7 +396,7 @@ class HookedGPT(nn.Module):
         self.embed = Embed(config)
         self.hook_embed = HookPoint("hook_embed")
         if config.positions != "none":
-            self.pos_embed = PosEmbed(config)
+            self.pos_embed = PosEmbed(config, dtype)
             self.hook_pos_embed = HookPoint("hook_pos_embed")
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         if config.norm == "pre":
@@ -627,11 +659,14 @@ class HookedGPT(nn.Module):
         forward: dict[str, Any],
     ) -> tuple[Tensor, ActivationCache]:
         self._check_reached([point.name for point in points], forward)
-        entries: dict[str, Tensor] = {}
+        entries: dict[str, Tensor | Callable[[], Tensor]] = {}
 
-        def record(name: str, value: Tensor) -> None:
-            kept = value if pos is None else _at_positions(value, _position_axis(name), pos)
-            entries[name] = kept
+        def record(name: str, value: Tensor | Callable[[], Tensor]) -> None:
+            if pos is None:
+                entries[name] = value
+                return
+            value = value if isinstance(value, Tensor) else value()
+            entries[name] = _at_positions(value, _position_axis(name), pos)
 
         outer = [point.record for point in points]
         try:
