@@ -1,0 +1,226 @@
+"""Figures of head roles, from the frame of `interp.measures.head_role_scores`."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from interp.plots.labels import head_label, role_label
+from interp.plots.style import (
+    INK,
+    MUTED,
+    OKABE_ITO,
+    WEIGHTS,
+    axes_of,
+    figure,
+    figure_style,
+    plain_text,
+)
+
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_MOST_ANNOTATED = 8  # layers or heads per layer; above, only cells of interest carry their number
+
+
+def role_heatmap(
+    frame: pd.DataFrame, ax: Axes | None = None, bar: bool = True, least: float = 0.1
+) -> Figure:
+    """Contrast of one role for every head: layers down, heads across, confirmed heads framed.
+
+    Args:
+        frame: one row per head: `layer`, `head`, `contrast`, `confirmed`, and `role` for the title.
+        ax: where to draw; a new figure by default.
+        bar: draw the colour bar.
+        least: smallest effect of interest; smaller numbers are left out of crowded grids.
+    """
+    table = frame.pivot(index="layer", columns="head", values="contrast")
+    n_layers, n_heads = table.shape
+    crowded = max(n_layers, n_heads) > _MOST_ANNOTATED
+    shown = table.map(lambda value: _number(value) if value >= least or not crowded else "")
+    with figure_style():
+        made, ax = axes_of(ax, 1.5 + 0.5 * n_heads, 1.2 + 0.4 * n_layers)
+        sns.heatmap(
+            table,
+            ax=ax,
+            vmin=0,
+            vmax=1,
+            cmap=WEIGHTS,
+            annot=shown if max(n_layers, n_heads) <= 2 * _MOST_ANNOTATED else None,
+            fmt="",
+            annot_kws={"size": 6.5 if crowded else 9},
+            square=True,
+            linewidths=0.5,
+            linecolor="white",
+            cbar=bar,
+            cbar_kws={"label": "contrast (attention probability)", "shrink": 0.8},
+            xticklabels=[f"H{head}" for head in table.columns],
+            yticklabels=[f"L{layer}" for layer in table.index],
+        )
+        for row in frame[frame["confirmed"]].itertuples():
+            place = (list(table.columns).index(row.head), list(table.index).index(row.layer))
+            ax.add_patch(
+                Rectangle(place, 1, 1, fill=False, edgecolor=OKABE_ITO[1], linewidth=2.2, zorder=3)
+            )
+        ax.tick_params(length=0, labelrotation=0, labelsize=7 if crowded else 9)
+        ax.set(xlabel="", ylabel="", title=role_label(frame["role"].iloc[0]))
+        plain_text(made)
+    return made
+
+
+def role_heatmaps(frame: pd.DataFrame, least: float = 0.1) -> Figure:
+    """One `role_heatmap` per role, on one colour scale.
+
+    Args:
+        frame: one row per role and head.
+        least: as in `role_heatmap`.
+    """
+    roles = list(dict.fromkeys(frame["role"]))
+    n_layers, n_heads = frame["layer"].nunique(), frame["head"].nunique()
+    n_columns = min(len(roles), 4 if n_heads <= 4 else 2)
+    n_rows = -(-len(roles) // n_columns)
+    width = 9.0
+    tile = (width - 1.2) / n_columns
+    height = n_rows * (tile * n_layers / n_heads + 0.55) + 0.35
+    with figure_style():
+        made = figure(width, min(height, 14))
+        grid = made.subplots(n_rows, n_columns, squeeze=False)
+        for ax, role in zip(grid.flat, roles, strict=False):
+            role_heatmap(frame[frame["role"] == role], ax=ax, bar=False, least=least)
+        for ax in grid.flat[len(roles) :]:
+            ax.remove()
+        scale = made.colorbar(
+            _scale(), ax=list(grid.flat[: len(roles)]), aspect=12 * n_rows, pad=0.02, extend="min"
+        )
+        scale.set_label("score − control\n(attention probability)")
+        frame_key = Line2D([], [], marker="s", ls="", mfc="none", mec=OKABE_ITO[1], mew=2.2, ms=9)
+        made.legend([frame_key], ["role confirmed"], loc="outside lower center", frameon=False)
+        plain_text(made)
+    return made
+
+
+def score_and_control(frame: pd.DataFrame, least: float = 0.1, ax: Axes | None = None) -> Figure:
+    """For each head: score, its control, and the interval of the difference between them.
+
+    Args:
+        frame: rows to draw, in drawing order: `role`, `layer`, `head`, `score`, `control`,
+            `ci_low`, `ci_high`, `confirmed`.
+        least: smallest effect of interest, drawn as a tick that the interval has to clear.
+        ax: where to draw; a new figure by default.
+    """
+    roles = list(dict.fromkeys(frame["role"]))
+    with figure_style("whitegrid"):
+        made, ax = axes_of(ax, 9.0, 1.6 + 0.27 * len(frame))
+        for place, row in enumerate(frame.itertuples()):
+            colour, marker = _look(roles.index(row.role))
+            ax.plot([row.control, row.score], [place, place], color=colour, lw=1.2, zorder=2)
+            ends = [row.control + row.ci_low, row.control + row.ci_high]
+            ax.plot(ends, [place, place], color=colour, lw=4.5, alpha=0.45, zorder=2)
+            ax.plot(row.control, place, "o", mfc="white", mec=MUTED, mew=1.4, ms=7, zorder=3)
+            ax.plot(row.control + least, place, "|", color=INK, ms=11, mew=1.4, zorder=3)
+            face = colour if row.confirmed else "white"
+            ax.plot(row.score, place, marker, mfc=face, mec=colour, mew=1.6, ms=8, zorder=4)
+        labels = [
+            f"{role_label(r.role)}  {head_label(r.layer, r.head)}" for r in frame.itertuples()
+        ]
+        ax.set_yticks(range(len(frame)), labels)
+        ax.set(xlim=(-0.02, 1.02), ylim=(len(frame) - 0.4, -0.6))
+        ax.set_xlabel("attention on the role's target (probability)")
+        ax.grid(axis="y", visible=False)
+        _separate_roles(ax, frame["role"].tolist())
+        keys = {
+            "control": Line2D([], [], marker="o", ls="", mfc="white", mec=MUTED, mew=1.4),
+            "score, role confirmed": Line2D([], [], marker="o", ls="", color=INK),
+            "score, not confirmed": Line2D([], [], marker="o", ls="", mfc="white", mec=INK),
+            "95 % interval of score − control": Line2D([], [], lw=4.5, color=INK, alpha=0.45),
+            f"control + {least:g}, the smallest effect of interest": Line2D(
+                [], [], marker="|", ls="", color=INK, ms=11, mew=1.4
+            ),
+        }
+        made.legend(keys.values(), keys.keys(), loc="outside lower center", ncols=3, frameon=False)
+        plain_text(made)
+    return made
+
+
+def role_by_prompts(frame: pd.DataFrame, least: float = 0.1, ax: Axes | None = None) -> Figure:
+    """Contrast on one kind of prompts against contrast on another, one point per head and role.
+
+    Args:
+        frame: one row per head and role: `role`, `layer`, `head`, and two contrast columns, the
+            last two, named after the prompts.
+        least: points beyond it on either axis carry the head's name.
+        ax: where to draw; a new figure by default.
+    """
+    roles = list(dict.fromkeys(frame["role"]))
+    across, up = frame.columns[-2:]
+    with figure_style("whitegrid"):
+        made, ax = axes_of(ax, 7.0, 5.6)
+        low = min(-0.05, float(frame[[across, up]].min().min()) - 0.05)
+        ax.plot([low, 1.02], [low, 1.02], color=MUTED, lw=1, ls="--", zorder=1)
+        for number, role in enumerate(roles):
+            colour, marker = _look(number)
+            rows = frame[frame["role"] == role]
+            ax.plot(
+                rows[across],
+                rows[up],
+                marker,
+                color=colour,
+                ms=7,
+                mec="white",
+                mew=0.7,
+                label=role_label(role),
+                zorder=3,
+            )
+        _name_points(ax, frame[(frame[[across, up]] >= 2 * least).any(axis=1)], across, up)
+        ax.set(xlim=(low, 1.05), ylim=(low, 1.05), aspect="equal")
+        ax.set_xlabel(f"contrast on {across}")
+        ax.set_ylabel(f"contrast on {up}")
+        made.legend(loc="outside right upper", frameon=False, title="role")
+        plain_text(made)
+    return made
+
+
+def _name_points(ax: Axes, rows: pd.DataFrame, across: str, up: str) -> None:
+    """Head names beside points; a name that would sit on another one is left out."""
+    taken: list[tuple[float, float]] = []
+    strongest = rows[[across, up]].max(axis=1).sort_values(ascending=False, kind="stable").index
+    for row in rows.loc[strongest].itertuples():
+        x, y = getattr(row, across, None), getattr(row, up, None)
+        if x is None:  # the column names hold spaces
+            x, y = rows.loc[row.Index, [across, up]]
+        if any(abs(x - a) < 0.12 and abs(y - b) < 0.035 for a, b in taken):
+            continue
+        taken.append((x, y))
+        left = x > 0.85
+        ax.annotate(
+            head_label(row.layer, row.head),
+            (x, y),
+            xytext=(-6 if left else 6, 3),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            fontsize=8,
+        )
+
+
+def _separate_roles(ax: Axes, roles: list[str]) -> None:
+    for place in range(1, len(roles)):
+        if roles[place] != roles[place - 1]:
+            ax.axhline(place - 0.5, color=MUTED, lw=0.6)
+
+
+def _look(number: int) -> tuple[str, str]:
+    return OKABE_ITO[number % len(OKABE_ITO)], _MARKERS[number % len(_MARKERS)]
+
+
+def _scale():
+    from matplotlib.cm import ScalarMappable
+
+    return ScalarMappable(Normalize(0, 1), WEIGHTS)
+
+
+def _number(value: float) -> str:
+    """Two decimals without the leading zero; -0.00 is 0."""
+    rounded = np.round(value, 2) + 0.0
+    return f"{rounded:.2f}".replace("0.", ".", 1).replace("-", "−")

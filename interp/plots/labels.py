@@ -1,0 +1,25 @@
+"""Names as readers see them: heads, roles, tokens."""
+
+LONGEST_TOKEN = 24
+
+
+def head_label(layer: int, head: int) -> str:
+    """The field's name of a head: layer and head, both from 0."""
+    return f"L{layer}H{head}"
+
+
+def role_label(role: str) -> str:
+    """`previous_token` as "previous token"."""
+    return role.replace("_", " ")
+
+
+def visible_token(token: str, longest: int = LONGEST_TOKEN) -> str:
+    """A token as a reader can tell it apart from its neighbours, safe to draw and to print.
+
+    Spaces become dots and line breaks arrows; what has no shape of its own (control characters,
+    direction marks, halves of surrogate pairs) becomes its code; long tokens are cut.
+    """
+    shown = token.replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥")
+    if len(shown) > longest:
+        shown = shown[: longest - 1] + "…"
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown)

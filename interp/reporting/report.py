@@ -1,0 +1,203 @@
+"""A study's result as files: `report.html`, tables, figures, findings and provenance."""
+
+import base64
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from interp.core.errors import InputError
+from interp.plots import png_bytes, svg_bytes
+from interp.reporting.files import folder_name, replaced_folder
+from interp.reporting.pages import render
+from interp.reporting.provenance import commit
+from interp.reporting.results import FigurePart, StudyResult, Table
+from interp.reporting.tables import cell_text, csv_text, safe_text, shown_text
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_FEW_ROWS = 20  # longer tables are folded away
+
+
+def write_report(
+    result: StudyResult,
+    out_dir: str | Path,
+    *,
+    command: str = "",
+    duration_s: float | None = None,
+) -> Path:
+    """Writes `OUT/<model>/<study>/`, replacing an earlier report of the same study and model.
+
+    Everything is written to a temporary folder that then takes the place of the old one, so that
+    an interrupted run leaves the old report whole. Only `provenance.json` holds a time: for the
+    same result, all other files are the same byte for byte.
+
+    Args:
+        result: what the study found.
+        out_dir: where reports go.
+        command: as it was typed, for `provenance.json`.
+        duration_s: of the study, in seconds, for `provenance.json`.
+
+    Returns:
+        The report's folder.
+
+    Raises:
+        InputError: names that cannot be file names, a sentence without its cell, or a folder in
+            the way that is no report.
+    """
+    _check_names(result)
+    target = Path(out_dir) / folder_name(result.model) / folder_name(result.study)
+    with replaced_folder(target, mark="findings.json") as folder:
+        (folder / "tables").mkdir()
+        (folder / "figures").mkdir()
+        csvs = {name: csv_text(table.frame) for name, table in result.tables.items()}
+        for name, text in csvs.items():
+            (folder / "tables" / f"{name}.csv").write_bytes(text.encode())
+        pngs = {}
+        for part in result.figures:
+            pngs[part.name] = png_bytes(part.picture)
+            (folder / "figures" / f"{part.name}.png").write_bytes(pngs[part.name])
+            (folder / "figures" / f"{part.name}.svg").write_bytes(svg_bytes(part.picture))
+        page = render("report.html.j2", _view(result, csvs, pngs))
+        (folder / "report.html").write_bytes(page.encode())
+        _write_json(folder / "findings.json", _findings(result))
+        run = {
+            "command": command or result.provenance.get("command", ""),
+            "commit": commit(),
+            "duration_s": duration_s,
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        _write_json(folder / "provenance.json", result.provenance | run)
+    return target
+
+
+def _check_names(result: StudyResult) -> None:
+    for kind, names in (
+        ("table", list(result.tables)),
+        ("figure", [part.name for part in result.figures]),
+    ):
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise InputError(
+                    f"the {kind} name {name!r} is no file name: use lower-case letters, digits and "
+                    "underscores, starting with a letter"
+                )
+        if len(set(names)) < len(names):
+            raise InputError(f"two {kind}s share a name among {', '.join(names)}")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    # Half a surrogate pair has no UTF-8; the replacement is JSON's own escape for it.
+    path.write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _findings(result: StudyResult) -> dict[str, Any]:
+    return {
+        "study": result.study,
+        "question": result.question,
+        "model": result.model,
+        "headline": result.headline.text(result.tables),
+        "figures": [
+            {"name": part.name, "question": part.question, "uninformative": part.uninformative}
+            for part in result.figures
+        ],
+        "findings": [finding.to_dict() for finding in result.findings],
+    }
+
+
+# ----------------------------------------------------------------- what the template is given
+
+
+@dataclass(frozen=True)
+class _TableView:
+    name: str
+    caption: str
+    columns: list[str]
+    rows: list[list[tuple[str, str, bool]]]  # text of the CSV, text shown, is a number
+    n_rows: int
+    folded: bool
+    link: str
+
+
+def _view(result: StudyResult, csvs: dict[str, str], pngs: dict[str, bytes]) -> dict[str, Any]:
+    tables = {name: _table_view(name, table, csvs[name]) for name, table in result.tables.items()}
+    return {
+        "result": result,
+        "headline": result.headline.html(result.tables),
+        "figures": [_figure_view(part, result, tables, pngs) for part in result.figures],
+        "findings": result.findings,
+        "shown": shown_text,
+        "provenance": _flat(result.provenance),
+    }
+
+
+def _figure_view(
+    part: FigurePart,
+    result: StudyResult,
+    tables: dict[str, _TableView],
+    pngs: dict[str, bytes],
+) -> dict[str, Any]:
+    # Half the pixels, so that the picture is sharp where a screen has two for one.
+    width, height = (int.from_bytes(pngs[part.name][at : at + 4], "big") for at in (16, 20))
+    return {
+        "part": part,
+        "source": _data_uri("image/png", pngs[part.name]),
+        "width": width,
+        "height": height,
+        "alt": part.alt.text(result.tables),
+        "answer": part.answer.html(result.tables),
+        "change_our_mind": part.change_our_mind.html(result.tables),
+        "tables": [tables[name] for name in part.tables],
+        "facts": _flat(result.provenance, _FIGURE_FACTS) | part.facts,
+    }
+
+
+_FIGURE_FACTS = ("model", "weights", "processing", "bos", "prompts", "seed", "dtype", "command")
+
+
+def _table_view(name: str, table: Table, text: str) -> _TableView:
+    frame = table.frame
+    rows: list[list[tuple[str, str, bool]]] = []
+    if table.in_page:
+        columns = [frame[column].tolist() for column in frame.columns]
+        for values in zip(*columns, strict=True):
+            cells = zip(values, frame.columns, strict=True)
+            rows.append(
+                [
+                    (cell_text(value), shown_text(value, column), not isinstance(value, str | bool))
+                    for value, column in cells
+                ]
+            )
+    link = _data_uri("text/csv;charset=utf-8", text.encode())
+    return _TableView(
+        name=name,
+        caption=table.caption,
+        columns=[str(column) for column in frame.columns],
+        rows=rows,
+        n_rows=len(frame),
+        folded=len(frame) > _FEW_ROWS,
+        link=link if table.in_page else f"tables/{name}.csv",
+    )
+
+
+def _data_uri(kind: str, content: bytes) -> Markup:
+    # Base64 holds no character that HTML knows.
+    return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")
+
+
+def _flat(facts: dict[str, Any], only: tuple[str, ...] | None = None) -> dict[str, str]:
+    """Facts as lines for reading; nested ones as "name value, name value"."""
+    shown = {}
+    for name, value in facts.items():
+        if only is not None and name not in only:
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {inner}" for key, inner in value.items())
+        elif isinstance(value, list | tuple):
+            value = ", ".join(map(str, value)) or "none"
+        shown[name.replace("_", " ")] = safe_text(str(value))
+    return shown

@@ -1,0 +1,223 @@
+"""What a study hands over: tables, figures, and findings whose numbers come from the tables."""
+
+import dataclasses
+import math
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pandas as pd
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from interp.core.errors import InputError
+from interp.reporting.tables import cell_text, safe_text
+
+VERDICTS = ("holds", "fails", "imprecise", "undecided", "not applicable")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a study says about one claim of the lectures.
+
+    Attributes:
+        claim: its number in the list of claims.
+        verdict: one of `VERDICTS`.
+        statement: one sentence, with the number.
+        value: the number that decides, in `unit`; None where nothing could be measured.
+        unit: what the number counts.
+        ci_low: lower end of its 95 % interval; None for an exact number.
+        ci_high: upper end.
+        null: the same number under the null or for the control.
+        null_name: what that null or control is.
+        p: permutation p-value.
+        q: p corrected for all tests of its family.
+        n: independent units (prompts, templates, heads; the statement says which).
+        figure: name of the figure that shows it.
+    """
+
+    claim: int
+    verdict: str
+    statement: str
+    value: float | None = None
+    unit: str = ""
+    ci_low: float | None = None
+    ci_high: float | None = None
+    null: float | None = None
+    null_name: str = ""
+    p: float | None = None
+    q: float | None = None
+    n: int | None = None
+    figure: str = ""
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise InputError(f"verdict {self.verdict!r} is none of {', '.join(VERDICTS)}")
+        for name in ("value", "ci_low", "ci_high", "null", "p", "q", "n"):
+            number = getattr(self, name)
+            if number is None:
+                continue
+            if not math.isfinite(number):
+                raise InputError(
+                    f"{name} of the finding on claim {self.claim} is {number}; a number that does "
+                    "not exist is None, and the verdict 'undecided' or 'not applicable'"
+                )
+            # NumPy scalars are no JSON.
+            object.__setattr__(self, name, int(number) if name == "n" else float(number))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The finding for JSON."""
+        return dataclasses.asdict(self)
+
+
+class Cell(NamedTuple):
+    """Where a number of a sentence stands: table, row number and column."""
+
+    table: str
+    row: int
+    column: str
+
+
+class Sentence:
+    """A sentence whose numbers and names are cells of the study's tables.
+
+    Args:
+        template: text with a field for each cell, as in `str.format`: "{best:.2f} of {total}".
+            The format `p` writes a p-value with its relation sign: "= 0.012" or "< 0.001".
+        **cells: the cell of each field.
+    """
+
+    def __init__(self, template: str, **cells: Cell | tuple[str, int, str]) -> None:
+        self.template = template
+        self.cells = {name: Cell(*cell) for name, cell in cells.items()}
+        named = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+        if named != set(self.cells):
+            raise InputError(
+                f"the sentence {template!r} has fields {sorted(named)}, but cells came for "
+                f"{sorted(self.cells)}"
+            )
+
+    def text(self, tables: Mapping[str, "Table"]) -> str:
+        """The sentence as plain text."""
+        return "".join(
+            literal + ("" if cell is None else _formatted(_value(cell, tables), spec))
+            for literal, cell, spec in self._pieces()
+        )
+
+    def html(self, tables: Mapping[str, "Table"]) -> Markup:
+        """The sentence as HTML; each number names its cell and carries the table's value."""
+        pieces = []
+        for literal, cell, spec in self._pieces():
+            pieces.append(escape(literal))
+            if cell is None:
+                continue
+            value = _value(cell, tables)
+            pieces.append(
+                Markup('<data value="{}" data-cell="{}/{}/{}">{}</data>').format(
+                    cell_text(value), *cell, _formatted(value, spec)
+                )
+            )
+        return Markup("").join(pieces)
+
+    def _pieces(self) -> list[tuple[str, Cell | None, str]]:
+        parsed = string.Formatter().parse(self.template)
+        return [
+            (literal, None if name is None else self.cells[name], spec or "")
+            for literal, name, spec, _ in parsed
+        ]
+
+
+def _value(cell: Cell, tables: Mapping[str, "Table"]) -> Any:
+    if cell.table not in tables:
+        raise InputError(f"a sentence reads table {cell.table!r}; there are: {', '.join(tables)}")
+    frame = tables[cell.table].frame
+    if cell.column not in frame or not 0 <= cell.row < len(frame):
+        raise InputError(
+            f"a sentence reads row {cell.row}, column {cell.column!r} of table {cell.table!r}, "
+            f"which has {len(frame)} rows and columns {', '.join(frame.columns)}"
+        )
+    return frame[cell.column].iloc[cell.row]
+
+
+def _formatted(value: Any, spec: str) -> str:
+    if spec == "p":
+        return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+    if isinstance(value, str):
+        return safe_text(format(value, spec))
+    # A minus that rounds away would claim a sign.
+    shown = format(value, spec)
+    if shown.startswith("-") and not any(digit in shown for digit in "123456789"):
+        shown = shown[1:]
+    return shown.replace("-", "−") if spec.endswith("f") else shown
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a study.
+
+    Attributes:
+        frame: the rows; its index is not shown.
+        caption: what a row is, and the units.
+        in_page: shown in the report; else only written as CSV (for tables of many thousand rows).
+    """
+
+    frame: pd.DataFrame
+    caption: str
+    in_page: bool = True
+
+
+@dataclass(frozen=True)
+class FigurePart:
+    """One figure with everything a reader needs to believe or doubt it.
+
+    Attributes:
+        name: of its files and its place in the page: lower-case letters, digits, underscores.
+        question: the heading.
+        picture: the drawing.
+        alt: what the picture shows, for those who do not see it.
+        answer: the number and its baseline.
+        tables: names of its tables, the plotted numbers first.
+        how_to_read: at most three sentences.
+        scene: where the lectures draw the same; "" if nowhere.
+        change_our_mind: the control, null or intervention, and its result.
+        facts: what only this figure depends on, for its provenance: n, null, smallest effect.
+        uninformative: why the figure says nothing about this model; "" if it does.
+    """
+
+    name: str
+    question: str
+    picture: Figure
+    alt: Sentence
+    answer: Sentence
+    tables: tuple[str, ...]
+    how_to_read: str
+    change_our_mind: Sentence
+    scene: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+    uninformative: str = ""
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """Everything a study found on one model.
+
+    Attributes:
+        study: its name.
+        question: what it asks.
+        model: the model's name.
+        headline: the answer in one sentence.
+        tables: by name.
+        figures: in reading order.
+        findings: one per claim.
+        provenance: what the result depends on; the same for the same call.
+    """
+
+    study: str
+    question: str
+    model: str
+    headline: Sentence
+    tables: dict[str, Table]
+    figures: tuple[FigurePart, ...]
+    findings: tuple[Finding, ...]
+    provenance: dict[str, Any]
