@@ -72,6 +72,7 @@ def attention(config, weights, layer, read, allowed, out):
             columns = slice(start, start + width)
             target[:, head] = read @ packed[:, columns] + bias[columns]
     raw, pattern = np.zeros((heads, n_pos, n_pos)), np.zeros((heads, n_pos, n_pos))
+    masked = np.full((heads, n_pos, n_pos), -np.inf)
     z, result = np.zeros((n_pos, heads, width)), np.zeros((n_pos, heads, config.d_model))
     scale = math.sqrt(width) if config.attn_scale else 1.0
     if config.scale_by_inverse_layer:
@@ -84,11 +85,11 @@ def attention(config, weights, layer, read, allowed, out):
             top = max(raw[head, query, key] for key in seen)
             exps = {key: math.exp(raw[head, query, key] - top) for key in seen}
             for key in seen:
+                masked[head, query, key] = raw[head, query, key]
                 pattern[head, query, key] = exps[key] / sum(exps.values())
                 z[query, head] += pattern[head, query, key] * v[key, head]
         rows = slice(head * width, (head + 1) * width)
         result[:, head] = z[:, head] @ weights[f"{name}.W_O_flat"][rows]
-    masked = np.where(pattern > 0, raw, -np.inf)
     out |= {f"{name}.hook_q": q, f"{name}.hook_k": k, f"{name}.hook_v": v, f"{name}.hook_z": z}
     out |= {f"{name}.hook_attn_scores_raw": raw, f"{name}.hook_attn_scores": masked}
     out |= {f"{name}.hook_pattern": pattern, f"{name}.hook_result": result}
