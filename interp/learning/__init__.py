@@ -1,0 +1,25 @@
+"""Training: recipes, a loop that can be killed at any moment, and what a model has learnt."""
+
+from interp.learning.evaluation import (
+    Suite,
+    evaluate,
+    evaluation_table,
+    ngram_controls,
+    shallowest_control,
+)
+from interp.learning.recipes import RECIPES, Recipe
+from interp.learning.trainer import learning_rate, make_optimizer, train, training_step
+
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "Suite",
+    "evaluate",
+    "evaluation_table",
+    "learning_rate",
+    "make_optimizer",
+    "ngram_controls",
+    "shallowest_control",
+    "train",
+    "training_step",
+]

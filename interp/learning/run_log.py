@@ -1,0 +1,78 @@
+"""The training log: a CSV that never doubles and never loses a row it has promised."""
+
+import csv
+import io
+import os
+from pathlib import Path
+
+from interp.core.errors import InputError, RunError
+from interp.learning.files import write_whole
+
+
+class RunLog:
+    """Appends rows to a CSV; each row is whole on disk before the next step begins.
+
+    Floats are written with as many digits as give the same float back, so two runs that
+    computed the same have the same text; only the column `seconds` differs between them.
+    """
+
+    def __init__(self, path: Path, columns: list[str], resume_at: int | None) -> None:
+        """Open the log.
+
+        Args:
+            path: the CSV file.
+            columns: names in order; the first is `step`.
+            resume_at: None starts a new log in place of any earlier one. A step goes on
+                with the log that is there and drops the rows after that step, and the
+                unfinished last row of a killed run.
+
+        Raises:
+            InputError: if the log that is there has other columns.
+            RunError: if the log that is there is missing, or the disk refuses.
+        """
+        self.path, self.columns = path, columns
+        rows = [] if resume_at is None else self._rows_until(resume_at)
+        write_whole(path, self._text([columns, *rows]).encode())
+
+    def append(self, row: dict[str, float]) -> None:
+        """Add one row; a column that `row` does not name stays empty.
+
+        Raises:
+            RunError: if the disk refuses.
+        """
+        text = self._text([[_spelt(row.get(column)) for column in self.columns]])
+        try:
+            with open(self.path, "a", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(f"could not append to {self.path}: {error.strerror or error}") from error
+
+    def _rows_until(self, last_step: int) -> list[list[str]]:
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise RunError(
+                f"the run has a checkpoint at step {last_step}, but its log {self.path} cannot be "
+                f"read ({error.strerror or error}); start again with resume=False"
+            ) from error
+        whole_lines = text[: text.rfind("\n") + 1]
+        header, *rows = list(csv.reader(io.StringIO(whole_lines))) or [[]]
+        if header != self.columns:
+            differing = sorted(set(header) ^ set(self.columns))
+            raise InputError(
+                f"{self.path} has other columns than this call would write (they differ in "
+                f"{', '.join(differing) or 'their order'}); were the extra metrics changed?"
+            )
+        return [row for row in rows if int(row[0]) <= last_step]
+
+    @staticmethod
+    def _text(rows: list[list[str]]) -> str:
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows(rows)
+        return buffer.getvalue()
+
+
+def _spelt(value: float | None) -> str:
+    return "" if value is None else repr(value)

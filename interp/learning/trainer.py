@@ -1,0 +1,349 @@
+"""The training loop: the same weights whether a run went through or was killed and went on.
+
+Nothing that the weights depend on lives outside the recipe and the checkpoint: the batch of a
+step is a function of seed and step, so there is no data stream to wind forward.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from interp.core import HookedGPT, InputError, RunError
+from interp.corpus import Language, TriggerTask
+from interp.learning.checkpoints import (
+    Checkpoint,
+    checkpoint_paths,
+    newest_checkpoint,
+    refuse_other_recipe,
+    write_checkpoint,
+)
+from interp.learning.evaluation import TriggerEvaluation, quick_evaluation
+from interp.learning.recipes import Recipe
+from interp.learning.run_log import RunLog
+
+Metrics = Callable[[HookedGPT], dict[str, float]]
+Progress = Callable[[str, int, int], None]
+
+OWN_COLUMNS = ["step", "tokens", "train_loss", "lr", "grad_norm", "seconds"]
+
+
+def train(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    resume: bool = True,
+    extra_metrics: Metrics | None = None,
+    progress: Progress | None = None,
+) -> HookedGPT:
+    """Train a model, or go on with a run that was interrupted.
+
+    Writes `out/log.csv`: one row every `log_every` steps with `step` (updates done), `tokens`
+    (predictions trained on), `train_loss` (nats, mean over the steps since the row before),
+    `lr`, `grad_norm` (of the last step, before clipping), `seconds` (wall-clock of all sessions
+    so far), and in the rows of an evaluation the behaviour metrics as well. Writes
+    `out/checkpoints/`, the newest two.
+
+    Ctrl-C and SIGTERM stop after the step at hand and save it; a run that is killed loses what it
+    did since its last checkpoint. The same call goes on from there, and gives the same weights
+    and log, but for the column `seconds`, as a run that was never stopped, on the same machine
+    with the same number of threads.
+
+    Args:
+        recipe: what to train.
+        out: the run's folder.
+        resume: False starts again and replaces the run that is there.
+        extra_metrics: called at every evaluation; its numbers become columns of the log. What it
+            draws from PyTorch's global generator is restored on resuming as well.
+        progress: called as `progress(name, steps done, steps in all)` after every step.
+
+    Returns:
+        The trained model, on the CPU in evaluation mode and without gradients, with the
+        language's tokenizer.
+
+    Raises:
+        InputError: if the recipe does not fit its task, or the folder holds a run of another one.
+        RunError: if the loss is no longer finite, the disk refuses, every checkpoint is damaged,
+            or the run was interrupted; the message says how to go on.
+
+    Cost: `small` needs about 0.13 s a step of 2,048 tokens on one thread, of which sampling the
+    data takes 5 %. The caller chooses the threads; models this small are fastest on one.
+    """
+    run = _Run(recipe, Path(out), resume, extra_metrics)
+    # The caller's generator is left as it was; the run's own starts from its seed.
+    with torch.random.fork_rng(devices=[]), _polite_stop() as stop:
+        if run.step == 0:
+            torch.manual_seed(recipe.seed)
+            run.log_row()
+        else:
+            torch.set_rng_state(run.rng_state)
+        while run.step < recipe.n_steps:
+            run.advance()
+            if progress is not None:
+                progress(recipe.name, run.step, recipe.n_steps)
+            if stop.is_set() and run.step < recipe.n_steps:
+                run.save()
+                raise RunError(
+                    f"stopped at step {run.step} of {recipe.n_steps}, which is saved in "
+                    f"{run.folder}; the same command goes on from there"
+                )
+    return run.finished_model()
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Learning rate of a step, counted from 1.
+
+    Straight up to `lr` at step `warmup`, then half a cosine to `final_lr_fraction * lr` at step
+    `n_steps`, or `lr` all along.
+    """
+    if step <= recipe.warmup:
+        return recipe.lr * step / recipe.warmup
+    if recipe.schedule == "constant":
+        return recipe.lr
+    done = (step - recipe.warmup) / (recipe.n_steps - recipe.warmup)
+    cosine = 0.5 * (1 + math.cos(math.pi * done))
+    return recipe.lr * (recipe.final_lr_fraction + (1 - recipe.final_lr_fraction) * cosine)
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices (embeddings among them), not on biases and norms."""
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    # On the CPU the fused update takes a third of the time of the others.
+    return torch.optim.AdamW(
+        groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.adam_eps, fused=True
+    )
+
+
+def training_step(
+    model: HookedGPT,
+    optimizer: torch.optim.Optimizer,
+    tokens: Int[Tensor, "batch pos"],
+    clip: float,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """One update of the weights.
+
+    Args:
+        model: changed in place.
+        optimizer: of its parameters; the learning rate is set in its groups.
+        tokens: windows of at most `n_ctx + 1` tokens; every token but the first is a target.
+        clip: largest gradient norm.
+
+    Returns:
+        The loss before the update in nats, and the gradient's norm before clipping.
+
+    Raises:
+        FloatingPointError: if one of them is not finite; the weights are then unchanged.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    logits = model(tokens[:, :-1])
+    loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+    # A sum is not finite when one of its terms is not; reading one number costs nothing here.
+    if not math.isfinite(loss.item() + norm.item()):
+        raise FloatingPointError(f"loss {loss.item()}, gradient norm {norm.item()}")
+    optimizer.step()
+    return loss.detach(), norm
+
+
+class _Run:
+    """A training run between two steps: model, optimiser, sums of the log, files."""
+
+    def __init__(
+        self, recipe: Recipe, out: Path, resume: bool, extra_metrics: Metrics | None
+    ) -> None:
+        self.recipe, self.folder = recipe, out
+        self.sample, self.evaluate, self.tokenizer = _task(recipe)
+        self.extra_metrics = extra_metrics
+        self.checkpoints = out / "checkpoints"
+        self.model = HookedGPT(recipe.config, seed=recipe.seed, init=recipe.init)
+        self.model.name, self.model.tokenizer = recipe.name, self.tokenizer
+        self.optimizer = make_optimizer(self.model, recipe)
+        self.step, self.loss_sum, self.loss_count = 0, 0.0, 0
+        self.grad_norm: float | None = None
+        self.rng_state = torch.get_rng_state()
+        self.log: RunLog | None = None
+        self.clock = time.perf_counter()
+        self._open(resume)
+
+    def _open(self, resume: bool) -> None:
+        checkpoint = newest_checkpoint(self.checkpoints) if resume else None
+        if checkpoint is not None:
+            refuse_other_recipe(checkpoint.facts["recipe"], self.recipe.to_dict(), self.folder)
+            self._load(checkpoint)
+            return
+        try:
+            # A later resume must not pick up what an earlier run left behind.
+            for path in checkpoint_paths(self.checkpoints):
+                path.unlink()
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"could not prepare {self.folder}: {error.strerror or error}") from error
+
+    def advance(self) -> None:
+        """One step, and what is due after it."""
+        recipe = self.recipe
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, self.step + 1)
+        tokens = torch.from_numpy(self.sample(self.step))
+        try:
+            loss, norm = training_step(self.model, self.optimizer, tokens, recipe.clip)
+        except FloatingPointError as error:
+            kept = [path.name for path in checkpoint_paths(self.checkpoints)]
+            raise RunError(
+                f"training diverged at step {self.step + 1} ({error}); "
+                f"{f'the last good checkpoint is {kept[-1]}' if kept else 'nothing was saved yet'}"
+                f"; a lower learning rate than {recipe.lr} or a longer warm-up may help"
+            ) from error
+        self.step += 1
+        self.loss_sum += loss.item()
+        self.loss_count += 1
+        self.grad_norm = norm.item()
+        last = self.step == recipe.n_steps
+        if last or self.step % recipe.log_every == 0:
+            self.log_row()
+        if last or self.step % recipe.checkpoint_every == 0:
+            self.save()
+
+    def log_row(self) -> None:
+        """Add the row of this step, with an evaluation where one is due."""
+        recipe, trained = self.recipe, self.step > 0
+        row: dict[str, float | None] = {
+            "step": self.step,
+            "tokens": self.step * recipe.tokens_per_step,
+            "train_loss": self.loss_sum / self.loss_count if trained else None,
+            "lr": learning_rate(recipe, self.step) if trained else None,
+            "grad_norm": self.grad_norm,
+        }
+        if self.step == recipe.n_steps or self.step % recipe.eval_every == 0:
+            row |= self._evaluated()
+        row["seconds"] = round(time.perf_counter() - self.clock, 3)
+        if self.log is None:
+            columns = [*OWN_COLUMNS, *(name for name in row if name not in OWN_COLUMNS)]
+            self.log = RunLog(self.folder / "log.csv", columns, resume_at=None)
+        self.log.append(row)
+        self.loss_sum, self.loss_count = 0.0, 0
+
+    def _evaluated(self) -> dict[str, float]:
+        self.model.eval()
+        with torch.no_grad():
+            metrics = self.evaluate(self.model)
+            extra = self.extra_metrics(self.model) if self.extra_metrics else {}
+        self.model.train()
+        clash = sorted(extra.keys() & {*metrics, *OWN_COLUMNS})
+        if clash:
+            raise InputError(f"extra metrics repeat columns of the log: {', '.join(clash)}")
+        return {name: float(value) for name, value in (metrics | extra).items()}
+
+    def save(self) -> None:
+        """Write the checkpoint of this step."""
+        facts = {
+            "recipe": self.recipe.to_dict(),
+            "columns": self.log.columns,
+            "loss_sum": self.loss_sum,
+            "loss_count": self.loss_count,
+            "grad_norm": self.grad_norm,
+            "seconds": time.perf_counter() - self.clock,
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+        }
+        tensors = {"rng": torch.get_rng_state()}
+        for name, parameter in self.model.named_parameters():
+            tensors[f"model.{name}"] = parameter
+            for moment, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{name}.{moment}"] = value
+        write_checkpoint(self.checkpoints, Checkpoint(self.step, tensors, facts))
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        facts, tensors = checkpoint.facts, checkpoint.tensors
+        self.step = checkpoint.step
+        self.loss_sum, self.loss_count = facts["loss_sum"], facts["loss_count"]
+        self.grad_norm, self.rng_state = facts["grad_norm"], tensors["rng"]
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(tensors[f"model.{name}"])
+                self.optimizer.state[parameter] = {
+                    moment: tensors[f"optimizer.{name}.{moment}"]
+                    for moment in ("step", "exp_avg", "exp_avg_sq")
+                }
+        self.log = RunLog(self.folder / "log.csv", facts["columns"], resume_at=self.step)
+        self.clock = time.perf_counter() - facts["seconds"]
+
+    def finished_model(self) -> HookedGPT:
+        """The model, ready to be used, with a record of how it was made."""
+        self.model.provenance = {
+            "recipe": self.recipe.to_dict(),
+            "steps": self.step,
+            "tokens": self.step * self.recipe.tokens_per_step,
+            "seconds": round(time.perf_counter() - self.clock, 1),
+        }
+        return self.model.eval().requires_grad_(False)
+
+
+def _task(recipe: Recipe) -> tuple[Callable[[int], np.ndarray], Metrics, object]:
+    """(batch of a step, evaluation, tokenizer) of the recipe's task."""
+    config = recipe.config
+    n_tokens = config.n_ctx + 1  # inputs and, shifted by one, their targets
+
+    def rng(step: int) -> np.random.Generator:
+        return np.random.default_rng([recipe.seed, step])
+
+    if recipe.task == "trigger":
+        task = TriggerTask(d_vocab=config.d_vocab, n_ctx=config.n_ctx)
+        return (
+            lambda step: task.batch(rng(step), recipe.batch_size, n_tokens).tokens,
+            TriggerEvaluation(task),
+            None,
+        )
+    language = Language()
+    d_vocab = language.tokenizer.vocab_size
+    if config.d_vocab != d_vocab:
+        raise InputError(
+            f"the recipe {recipe.name!r} has d_vocab={config.d_vocab}, but the language has "
+            f"{d_vocab} words"
+        )
+    return (
+        lambda step: language.batch(rng(step), recipe.batch_size, n_tokens),
+        quick_evaluation(language, config.n_ctx),
+        language.tokenizer,
+    )
+
+
+@contextmanager
+def _polite_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second one of them stops at once.
+
+    Outside the main thread signals cannot be caught, and the event is never set.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def on_signal(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
