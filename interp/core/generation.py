@@ -34,11 +34,11 @@ class Sampling:
             in prompt or continuation (Keskar et al. 2019); 1 changes nothing.
     """
 
-    temperature: float = 1.0
+    temperature: int | float = 1.0
     top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repetition_penalty: float = 1.0
+    top_p: int | float | None = None
+    min_p: int | float | None = None
+    repetition_penalty: int | float = 1.0
 
     def __post_init__(self) -> None:
         if not (self.temperature >= 0 and self.temperature < float("inf")):
@@ -92,7 +92,7 @@ def _keep(logits: Tensor, kept: Tensor) -> Tensor:
 
 def _rank(logits: Tensor) -> Tensor:
     """0 for the largest; of equals, the one with the lower id comes first."""
-    order = logits.argsort(-1, descending=True, stable=True)
+    order = logits.argsort(dim=-1, descending=True, stable=True)
     return torch.empty_like(order).scatter_(
         -1, order, torch.arange(logits.shape[-1], device=logits.device).expand_as(order)
     )
@@ -100,7 +100,7 @@ def _rank(logits: Tensor) -> Tensor:
 
 def _nucleus(logits: Tensor, top_p: float) -> Tensor:
     """Tokens before which, in order of probability, the mass is still below `top_p`."""
-    order = logits.argsort(-1, descending=True, stable=True)
+    order = logits.argsort(dim=-1, descending=True, stable=True)
     sorted_probs = logits.softmax(-1).gather(-1, order).double()
     mass_before = sorted_probs.cumsum(-1) - sorted_probs
     # A set that reaches p up to rounding has reached it.
@@ -143,11 +143,11 @@ def generate(
     max_new_tokens: int,
     *,
     attention_mask: Bool[Tensor, "batch pos"] | None = None,
-    temperature: float = 1.0,
+    temperature: int | float = 1.0,
     top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    repetition_penalty: float = 1.0,
+    top_p: int | float | None = None,
+    min_p: int | float | None = None,
+    repetition_penalty: int | float = 1.0,
     beams: int = 1,
     stop_tokens: Sequence[int] = (),
     seed: int | Sequence[int] = 0,
@@ -426,7 +426,7 @@ def _beams_of(
     live, done = [_Beam([], 0.0, stopped=False)], []
     for step in range(max_new_tokens):
         scores = log_probs + torch.tensor([[b.log_prob] for b in live], device=log_probs.device)
-        order = scores.flatten().argsort(descending=True, stable=True)[:width]
+        order = scores.flatten().argsort(dim=0, descending=True, stable=True)[:width]
         grown = [_grow(live, scores, int(index), stop_tokens) for index in order]
         # Finished beams compete with the growing ones for the same places.
         kept = sorted(done + grown, key=lambda beam: -beam.log_prob)[:width]
