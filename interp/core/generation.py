@@ -425,7 +425,7 @@ def _beams_of(
     log_probs = model(prompt[None], kv_cache=kv_cache, logits_at=-1)[:, 0].double().log_softmax(-1)
     live, done = [_Beam([], 0.0, stopped=False)], []
     for step in range(max_new_tokens):
-        scores = log_probs + torch.tensor([[b.log_prob] for b in live], device=log_probs.device)
+        scores = log_probs + log_probs.new_tensor([[b.log_prob] for b in live])
         order = scores.flatten().argsort(dim=0, descending=True, stable=True)[:width]
         grown = [_grow(live, scores, int(index), stop_tokens) for index in order]
         # Finished beams compete with the growing ones for the same places.
