@@ -27,6 +27,7 @@ Switch = Annotated[bool, FlagCreatePairsOff]
 Dtype = Literal["float32", "fp32", "float64", "fp64", "bfloat16", "bf16", "float16", "fp16"]
 DTYPES = {"fp32": "float32", "fp64": "float64", "bf16": "bfloat16", "fp16": "float16"}
 
+_typed: list[str] = []  # the arguments of this call, for provenance
 EXIT_FAILED, EXIT_WRONG_CALL, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -144,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    _typed[:] = argv
     debug = "--debug" in argv
     try:
         command = _parse(argv)
@@ -228,7 +230,7 @@ def _unboxed(printed: str) -> str:
 def _list(command: List) -> None:
     found = {
         "studies": studies.questions(),
-        "models": _shipped_models(),
+        "models": _models(),
         "recipes": _recipes(),
     }
     if command.json:
@@ -277,12 +279,14 @@ def _generate(command: Generate) -> None:
     options = {
         field.name: getattr(command, field.name)
         for field in dataclasses.fields(Generate)
-        if field.name in _GENERATE_OPTIONS
+        if field.name not in {"prompt", "json", *_MODEL_OPTIONS}
     }
     tokens = _tensor([ids], model)
     generation = model.generate(tokens, **options)
     new = generation.tokens[0, len(ids) :].tolist()
     continuation = model.tokenizer.decode(new)
+    from interp.plots import visible_token
+
     pieces = model.tokenizer.str_tokens(ids)
     if command.json:
         report = {
@@ -295,7 +299,7 @@ def _generate(command: Generate) -> None:
         }
         print(json.dumps(report, indent=2, ensure_ascii=False))
         return
-    print("prompt tokens: " + " ".join(f"[{_visible(piece)}]" for piece in pieces))
+    print("prompt tokens: " + " ".join(f"[{visible_token(piece)}]" for piece in pieces))
     print(continuation)
 
 
@@ -315,13 +319,10 @@ def _train(command: Train) -> None:
             extra_metrics=_head_metrics,
             progress=progress,
         )
-    loading.save(model, out / "final")
-    print(out / "final")
+    print(loading.save(model, out / "final", overwrite=True))
 
 
-_GENERATE_OPTIONS = frozenset(
-    "max_new_tokens temperature top_k top_p min_p beams repetition_penalty seed".split()
-)
+_MODEL_OPTIONS = frozenset(field.name for field in dataclasses.fields(ModelOptions))
 _EXECUTE: dict[type, Callable[[Any], int | None]] = {
     List: _list,
     ReportOptions: _run,
@@ -346,6 +347,7 @@ def _load(command: ModelOptions) -> Any:
         dtype=getattr(torch, DTYPES.get(command.dtype, command.dtype)),
         revision=command.revision,
         offline=command.offline,
+        seed=getattr(command, "seed", 0),
     )
     return model
 
@@ -389,15 +391,30 @@ def _study(command: Any, study: Any, config: Any, model: Any, progress: Any) -> 
 
     started = time.monotonic()
     result = study.run(model, config, progress=progress)
-    provenance = reporting.provenance(
-        result,
-        model,
-        config=dataclasses.asdict(config),
-        command=shlex.join(["interp", *sys.argv[1:]]),
-        duration_s=time.monotonic() - started,
+    result = dataclasses.replace(
+        result, provenance=result.provenance | {"command": _same_again(command, study, config)}
     )
-    folder = reporting.write_report(result, command.out, provenance)
+    folder = reporting.write_report(
+        result,
+        command.out,
+        command=shlex.join(["interp", *_typed]),
+        duration_s=round(time.monotonic() - started, 3),
+    )
     return result, folder
+
+
+def _same_again(command: Any, study: Any, config: Any) -> str:
+    """The command that gives this result, without what does not change it (where it goes)."""
+    words = ["interp", "run", study.__name__.rpartition(".")[2], "-m", command.model]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value != field.default:
+            flag = f"--{field.name.replace('_', '-')}"
+            words += [flag] if value is True else [flag, str(value)]
+    for name in ("revision", "dtype"):
+        if getattr(command, name) not in (None, "float32"):
+            words += [f"--{name}", getattr(command, name)]
+    return shlex.join(words)
 
 
 def _finish(command: Any, written: list[tuple[Any, Path]]) -> None:
@@ -415,7 +432,7 @@ def _finish(command: Any, written: list[tuple[Any, Path]]) -> None:
         print(json.dumps(findings, indent=2, ensure_ascii=False, allow_nan=False))
         return
     for result, folder in written:
-        print(f"{result.study}: {result.headline}")
+        print(f"{result.study}: {result.headline.text(result.tables)}")
         for finding in result.findings:
             print(f"  claim {finding.claim}: {finding.verdict}. {finding.statement}")
         print(f"  {folder / 'report.html'}")
@@ -441,10 +458,10 @@ def _head_metrics(model: Any) -> dict[str, float]:
     return measures.head_metrics(model)
 
 
-def _shipped_models() -> dict[str, str]:
-    """Shipped models, read from their folders: the loader itself would import PyTorch."""
-    shipped = Path(__file__).parent / "loading" / "shipped"
-    return {folder.parent.name: "" for folder in sorted(shipped.glob("*/config.json"))}
+def _models() -> dict[str, str]:
+    from interp.loading import model_names
+
+    return model_names()
 
 
 def _recipes() -> dict[str, str]:
@@ -457,12 +474,6 @@ def _tensor(ids: list[list[int]], model: Any) -> Any:
     import torch
 
     return torch.tensor(ids, device=model.W_E.device)
-
-
-def _visible(piece: str) -> str:
-    """A token as a reader can tell it apart: spaces as dots, control characters escaped."""
-    shown = piece.replace(" ", "·").replace("\n", "⏎")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
 @contextlib.contextmanager

@@ -7,12 +7,11 @@ path: no study may bear the name of a module that Python or a dependency imports
 """
 
 import ast
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-
-_HELPERS = frozenset({"english"})
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,9 @@ class StudyConfig:
 
 
 def questions() -> dict[str, str]:
-    """The studies by name, each with the question that it asks; nothing heavy is imported."""
+    """The studies by name, each with the question that it asks; no study is imported."""
     files = sorted(Path(__file__).parent.glob("*.py"))
-    return {
-        file.stem: _first_line(file)
-        for file in files
-        if not file.stem.startswith("_") and file.stem not in _HELPERS
-    }
+    return {file.stem: _first_line(file) for file in files if not file.stem.startswith("_")}
 
 
 def load(name: str) -> ModuleType:
@@ -51,6 +46,35 @@ def load(name: str) -> ModuleType:
 
         raise InputError(f"no study is called {name!r}; there are: {', '.join(known)}")
     return import_module(f"studies.{name}")
+
+
+def provenance(study: str, model: Any, config: StudyConfig, **facts: Any) -> dict[str, Any]:
+    """What a result depends on; the same for the same call, so without a time.
+
+    Args:
+        study: its name.
+        model: the model that was measured.
+        config: the options.
+        **facts: what only this study depends on: prompts, declared thresholds.
+    """
+    from interp.loading import weights_hash
+    from interp.reporting import software
+
+    known = ("source", "repository", "revision", "shape_of")
+    return {
+        "study": study,
+        "model": model.name,
+        "weights": f"SHA-256 {weights_hash(model)}",
+        **{name: model.provenance[name] for name in known if model.provenance.get(name)},
+        "processing": list(model.processing) or "raw weights",
+        "bos": "no tokenizer" if model.tokenizer is None else model.tokenizer.bos_policy,
+        **facts,
+        "seed": config.seed,
+        "options": asdict(config),
+        "dtype": str(model.W_E.dtype).removeprefix("torch."),
+        "device": str(model.W_E.device),
+        "software": software(),
+    }
 
 
 def _first_line(file: Path) -> str:

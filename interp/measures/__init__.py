@@ -6,8 +6,9 @@ The names load on first use, so that reading a study's options does not import P
 from importlib import import_module
 
 _HOME = {
+    "ALPHA": "head_roles",
     "MIN_EFFECT": "head_roles",
-    "PromptSet": "head_roles",
+    "PromptSet": "stimuli",
     "ROLES": "head_roles",
     "bootstrap_interval": "statistics",
     "confirmed_roles": "head_roles",
@@ -18,11 +19,13 @@ _HOME = {
     "head_role_scores": "head_roles",
     "induction_scores": "head_roles",
     "js_nats": "patterns",
+    "ordinary_tokens": "head_roles",
     "paired_contrast": "statistics",
     "pattern_divergence": "patterns",
     "pattern_sums": "patterns",
     "previous_token_scores": "head_roles",
     "random_token_prompts": "stimuli",
+    "role_summary": "head_roles",
     "sign_flip_p": "statistics",
     "text_prompts": "stimuli",
     "weight_and_use": "patterns",

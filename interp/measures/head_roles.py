@@ -357,6 +357,52 @@ def confirmed_roles(frame: pd.DataFrame) -> pd.DataFrame:
     return held.sort_values("contrast", ascending=False, kind="stable").reset_index(drop=True)
 
 
+def role_summary(frame: pd.DataFrame, random_init: pd.DataFrame) -> pd.DataFrame:
+    """One row per role: how many heads hold it, and its best head beside that of random weights.
+
+    Args:
+        frame: of `head_role_scores`; only its decisive rows count.
+        random_init: the same for a model of the same shape with random weights.
+
+    Returns:
+        `role`, `prompts`, `n_heads`, `n_confirmed`, `n_confirmed_random_init`, and of the head with
+        the largest contrast: `best` (its label), `score`, `control`, `contrast`, `ci_low`,
+        `ci_high`, `contrast_discovery`, `q`, `n`, `confirmed`; `contrast_random_init` is the
+        largest contrast of the random model. In the order of `ROLES`.
+    """
+    rows = []
+    for role in (role for role in ROLES if (frame["role"] == role).any()):
+        decisive = frame[frame["decisive"] & (frame["role"] == role)]
+        random = random_init[random_init["decisive"] & (random_init["role"] == role)]
+        best = decisive.loc[decisive["contrast"].idxmax()]
+        rows.append(
+            {
+                "role": role.replace("_", " "),
+                "prompts": best["prompts"],
+                "n_heads": len(decisive),
+                "n_confirmed": int(decisive["confirmed"].sum()),
+                "n_confirmed_random_init": int(random["confirmed"].sum()),
+                "best": f"L{best['layer']}H{best['head']}",
+                **best[_OF_BEST].to_dict(),
+                "contrast_random_init": random["contrast"].max(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+_OF_BEST = [
+    "score",
+    "control",
+    "contrast",
+    "ci_low",
+    "ci_high",
+    "contrast_discovery",
+    "q",
+    "n",
+    "confirmed",
+]
+
+
 def role_values(
     model: HookedGPT,
     prompts: PromptSet,

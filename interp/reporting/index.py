@@ -13,9 +13,22 @@ from interp.reporting.pages import render
 from interp.reporting.results import VERDICTS, Finding
 from interp.reporting.tables import csv_text, shown_text
 
-_COLUMNS = (
-    ["claim", "study", "verdict", "statement", "value", "unit", "ci_low", "ci_high", "null", "null_name", "p", "q", "n", "figure"]
-)
+_COLUMNS = [
+    "claim",
+    "study",
+    "verdict",
+    "statement",
+    "value",
+    "unit",
+    "ci_low",
+    "ci_high",
+    "null",
+    "null_name",
+    "p",
+    "q",
+    "n",
+    "figure",
+]
 
 
 def write_index(model_dir: str | Path) -> Path:
