@@ -1,0 +1,38 @@
+# make report   install, run every study on the shipped model, say where the report is
+# make test     install, check style, run all tests
+# make bench    ours against the peers, in one run each; writes benchmarks/results/*.csv
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: report test bench clean
+
+report: $(VENV)/.runtime
+	$(BIN)/interp report -m small
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/loading_memory.py
+	$(BIN)/python benchmarks/parity.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+# PyTorch first and by itself: pip then takes the build that is at hand (a local CPU wheel, say)
+# before any other package can ask for a larger one.
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -c constraints.txt torch==2.13.0
+	$(PIP) install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.runtime
+	$(PIP) install --quiet -c constraints.txt -e '.[test]'
+	touch $@

@@ -1,0 +1,66 @@
+"""Data flows one way: a folder of interp/ imports only from folders that sort before it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = sorted(
+    p.name for p in (ROOT / "interp").iterdir() if p.is_dir() and (p / "__init__.py").exists()
+)
+
+# Packages that a layer must do without, so that it stays what it is.
+FORBIDDEN = {
+    "core": {"pandas", "matplotlib", "seaborn", "transformers", "transformer_lens"},
+    "corpus": {"torch", "pandas", "matplotlib", "seaborn", "transformers", "transformer_lens"},
+    "learning": {"matplotlib", "seaborn", "transformers", "transformer_lens"},
+    "loading": {"matplotlib", "seaborn", "pandas"},
+    "measures": {"matplotlib", "seaborn", "transformers", "transformer_lens"},
+    "planted": {"matplotlib", "seaborn", "transformers", "transformer_lens"},
+    "plots": {"torch", "transformers", "transformer_lens"},
+    "reporting": {"torch", "transformers", "transformer_lens"},
+}
+
+
+def imported(path):
+    """Every module that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_imports_only_from_layers_above_it(layer):
+    for path in (ROOT / "interp" / layer).rglob("*.py"):
+        for module in imported(path):
+            parts = module.split(".")
+            if parts[0] == "interp" and len(parts) > 1 and parts[1] in LAYERS:
+                assert parts[1] <= layer, f"{path.relative_to(ROOT)} imports {module}"
+            assert parts[0] != "studies", f"{path.relative_to(ROOT)} imports {module}"
+            assert module not in ("interp.cli", "interp.__main__"), path
+            assert parts[0] not in FORBIDDEN.get(layer, ()), (
+                f"{path.relative_to(ROOT)} imports {module}"
+            )
+
+
+def test_the_layers_are_those_of_the_design():
+    known = [
+        "core",
+        "corpus",
+        "learning",
+        "loading",
+        "measures",
+        "planted",
+        "plots",
+        "reporting",
+        "scaling",
+    ]
+    assert [layer for layer in known if layer in LAYERS] == LAYERS
+    assert {"core", "corpus", "learning", "loading", "measures", "plots", "reporting"} <= set(
+        LAYERS
+    )
