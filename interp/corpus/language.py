@@ -1076,10 +1076,10 @@ def next_item(kind: str, i: int, said: int) -> list[Item]:
 # --- the language ---------------------------------------------------------------------------------
 
 
-@rule
-def sentence(cast: Cast, held_out: bool) -> list[Item]:
-    """Any sentence; `cast` are the people introduced so far."""
-    first = {
+@functools.cache
+def _openings(held_out: bool) -> dict[str, Node]:
+    """Where each type of sentence begins; "name", which needs the cast, begins nowhere yet."""
+    return {
         "animal": animal(),
         "person": person(),
         "sense": sense(),
@@ -1088,15 +1088,24 @@ def sentence(cast: Cast, held_out: bool) -> list[Item]:
         "city": city(),
         "indirect": indirect(),
         "repeat": repeat(()),
-        "name": named(cast),
+        "name": named(()),
         "succession": succession(),
     }
-    weights = dict(KIND_WEIGHTS)
+
+
+@rule(cached=False)
+def sentence(cast: Cast, held_out: bool) -> list[Item]:
+    """Any sentence; `cast` are the people introduced so far."""
+    weights = KIND_WEIGHTS
     if cast:
-        others = 1 - weights["name"]
-        weights = {k: w * (1 - NAME_WEIGHT_AFTER) / others for k, w in weights.items()}
+        shrink = (1 - NAME_WEIGHT_AFTER) / (1 - KIND_WEIGHTS["name"])
+        weights = {kind: weight * shrink for kind, weight in KIND_WEIGHTS.items()}
         weights["name"] = NAME_WEIGHT_AFTER
-    return [Fork(weights[kind], kind, node) for kind, node in first.items()]
+    openings = _openings(held_out)
+    return [
+        Fork(weight, kind, named(cast) if kind == "name" else openings[kind])
+        for kind, weight in weights.items()
+    ]
 
 
 @dataclass(frozen=True)
@@ -1149,6 +1158,7 @@ class Language:
         self.held_out = held_out
         self.tokenizer = WordTokenizer(lex.WORDS)
         self._ids = self.tokenizer.ids
+        self._beginning = sentence((), held_out)
 
     @property
     def vocab(self) -> list[str]:
@@ -1157,7 +1167,7 @@ class Language:
 
     def start(self, cast: Cast = ()) -> Node:
         """The node where a sentence begins."""
-        return sentence(cast, self.held_out)
+        return sentence(cast, self.held_out) if cast else self._beginning
 
     def _rng(self, namespace: str, seed: int, index: int) -> random.Random:
         return random.Random(f"{namespace}/{VERSION}/{seed}/{index}")
@@ -1315,7 +1325,7 @@ class Language:
                 totals[cls] = totals.get(cls, 0.0) + loss
                 counts[cls] = counts.get(cls, 0) + 1
         n = sum(counts.values())
-        by_class = {c: (totals[c] / counts[c], counts[c] / n) for c in sorted(totals)}
+        by_class = {c: (float(totals[c] / counts[c]), counts[c] / n) for c in sorted(totals)}
         error = float(np.std(means, ddof=1) / np.sqrt(n_windows))
         return Entropy(float(np.mean(means)), error, by_class, n_windows, n_tokens)
 

@@ -27,6 +27,10 @@ MAX_PROMPT = 64
 """Longest prompt in tokens: the context of the shipped models."""
 
 
+PATIENCE = 30_000
+"""Sentences sampled in vain before a set of prompts is taken to be exhausted."""
+
+
 @dataclass(frozen=True)
 class MinimalPair:
     """A prompt and two sets of words that may follow it.
@@ -77,9 +81,9 @@ def _collect(
     wanted = {c: n // len(cells) + (i < n % len(cells)) for i, c in enumerate(cells)}
     found: dict[tuple[int, ...], MinimalPair] = {}
     encode = language.tokenizer.ids
-    for _ in range(2000 + 3000 * n):
-        if len(found) == n:
-            break
+    in_vain = 0
+    while len(found) < n and in_vain < PATIENCE:
+        in_vain += 1
         parse = language.sample_sentence(sentence_kind, rng)
         at = cut(parse)
         if at is None or not wanted.get(at.cell):
@@ -93,6 +97,7 @@ def _collect(
         correct, rival = (tuple(encode[w] for w in group) for group in (at.correct, at.rival))
         found[ids] = MinimalPair(ids, correct, rival, kind, meta)
         wanted[at.cell] -= 1
+        in_vain = 0
     if len(found) < n:
         raise InputError(
             f"there are only {len(found)} different prompts of this sort, not n={n}; "
