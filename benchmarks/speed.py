@@ -194,7 +194,9 @@ def training_rows() -> list[dict]:
         hf_optimizer.step()
         hf_optimizer.zero_grad(set_to_none=True)
 
-    ours_s, peer_s = compare(lambda: train_step(model, optimizer, tokens, recipe), peer_step, 25)
+    ours_s, peer_s = compare(
+        lambda: training_step(model, optimizer, tokens, recipe.clip), peer_step, 25
+    )
     torch.set_num_threads(THREADS)
     flops = 3 * forward_flops(config, recipe.batch_size, config.n_ctx)
     limit = (
@@ -205,7 +207,7 @@ def training_rows() -> list[dict]:
 
 
 def start_rows() -> list[dict]:
-    """Starting up; the peer is a bare interpreter, so the ratio says little: the bar is in seconds."""
+    """Starting up, beside a bare interpreter; here the bars are in seconds, not in ratios."""
     bare = [sys.executable, "-c", "pass"]
     rows = []
     for what, command, bar in (
