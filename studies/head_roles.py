@@ -135,8 +135,9 @@ def _with_random_weights(model: "HookedGPT", seed: int) -> "HookedGPT":
 def _role_tables(heads: "pd.DataFrame", of_random: "pd.DataFrame") -> dict[str, Table]:
     import pandas as pd
 
-    heads = heads.assign(name=_names(heads)).sort_values(
-        ["decisive", "role", "contrast"], ascending=[False, True, False], kind="stable"
+    order = heads["role"].map(measures.ROLES.index)
+    heads = heads.assign(name=_names(heads), order=order).sort_values(
+        ["decisive", "order", "contrast"], ascending=[False, True, False], kind="stable"
     )
     decisive = heads[heads["decisive"]]
     strongest = decisive.groupby("role", sort=False).head(N_SHOWN)
@@ -153,7 +154,7 @@ def _role_tables(heads: "pd.DataFrame", of_random: "pd.DataFrame") -> dict[str, 
         "n_prompts": int(decisive["n"].max()),
         "largest_random_init": of_random["contrast"].max(),
     }
-    columns = [c for c in heads.columns if c not in ("name", "decisive")]
+    columns = [c for c in heads.columns if c not in ("name", "decisive", "order")]
     columns.insert(columns.index("layer"), "name")
     tables = {
         "overview": Table(pd.DataFrame([overview]), "Heads, tests and what came of them, in all"),
@@ -180,6 +181,9 @@ def _role_tables(heads: "pd.DataFrame", of_random: "pd.DataFrame") -> dict[str, 
         wide = heads.pivot(index=["role", "layer", "head"], columns="prompts", values="contrast")
         # Random tokens first; a role without targets in one kind of prompts cannot be compared.
         wide = wide[sorted(wide.columns, key=lambda kind: kind != "random tokens")].dropna()
+        wide = wide.sort_index(
+            level="role", key=lambda r: r.map(measures.ROLES.index), kind="stable"
+        )
         tables["by_prompts"] = Table(
             wide.reset_index().rename_axis(columns=None),
             "Contrast of each head and role, by kind of prompts (probabilities)",
@@ -312,8 +316,7 @@ def _atlas_of_roles(tables: dict[str, Table]) -> FigurePart:
     useless = bool((roles["n_confirmed"] <= roles["n_confirmed_random_init"]).all())
     every = range(len(roles))
     listed = "; ".join(
-        f"{{role{i}}}: {{held{i}}} of {{heads{i}}} heads, "
-        f"the best {{best{i}}} with {{contrast{i}:.2f}}"
+        f"{{role{i}}} {{held{i}}} of {{heads{i}}} (best {{best{i}}} with {{contrast{i}:.2f}})"
         for i in every
     )
     cells = {
@@ -332,12 +335,13 @@ def _atlas_of_roles(tables: dict[str, Table]) -> FigurePart:
         question="Which heads hold which role?",
         picture=plots.role_heatmaps(tables["heads"].frame, measures.MIN_EFFECT),
         alt=Sentence(
-            f"One grid per role, layers down and heads across, coloured by contrast. {listed}.",
+            "One grid per role, layers down and heads across, coloured by contrast. Heads that "
+            f"hold it: {listed}.",
             **cells,
         ),
         answer=Sentence(
             "{n_with_role} of {n_heads} heads hold a role, against {random} in the same model with "
-            f"random weights. {listed}.",
+            f"random weights: {listed}.",
             n_with_role=Cell("overview", 0, "n_with_role"),
             n_heads=Cell("overview", 0, "n_heads"),
             random=Cell("overview", 0, "n_with_role_random_init"),

@@ -21,7 +21,7 @@ from interp.plots.style import (
     plain_text,
 )
 
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+_MARKERS = ("s", "^", "D", "v", "P", "X")  # the circle is the control's
 _MOST_ANNOTATED = 8  # layers or heads per layer; above, only cells of interest carry their number
 
 
@@ -83,7 +83,7 @@ def role_heatmaps(frame: pd.DataFrame, least: float = 0.1) -> Figure:
     n_rows = -(-len(roles) // n_columns)
     width = 9.0
     tile = (width - 1.2) / n_columns
-    height = n_rows * (tile * n_layers / n_heads + 0.55) + 0.35
+    height = max(2.8, n_rows * (tile * n_layers / n_heads + 0.55) + 0.35)
     with figure_style():
         made = figure(width, min(height, 14))
         grid = made.subplots(n_rows, n_columns, squeeze=False)
@@ -117,7 +117,7 @@ def score_and_control(frame: pd.DataFrame, least: float = 0.1, ax: Axes | None =
             colour, marker = _look(roles.index(row.role))
             ax.plot([row.control, row.score], [place, place], color=colour, lw=1.2, zorder=2)
             ends = [row.control + row.ci_low, row.control + row.ci_high]
-            ax.plot(ends, [place, place], color=colour, lw=4.5, alpha=0.45, zorder=2)
+            ax.plot(ends, [place, place], color=colour, lw=7, alpha=0.4, zorder=2)
             ax.plot(row.control, place, "o", mfc="white", mec=MUTED, mew=1.4, ms=7, zorder=3)
             ax.plot(row.control + least, place, "|", color=INK, ms=11, mew=1.4, zorder=3)
             face = colour if row.confirmed else "white"
@@ -132,9 +132,9 @@ def score_and_control(frame: pd.DataFrame, least: float = 0.1, ax: Axes | None =
         _separate_roles(ax, frame["role"].tolist())
         keys = {
             "control": Line2D([], [], marker="o", ls="", mfc="white", mec=MUTED, mew=1.4),
-            "score, role confirmed": Line2D([], [], marker="o", ls="", color=INK),
-            "score, not confirmed": Line2D([], [], marker="o", ls="", mfc="white", mec=INK),
-            "95 % interval of score − control": Line2D([], [], lw=4.5, color=INK, alpha=0.45),
+            "score, role confirmed": Line2D([], [], marker="s", ls="", color=INK),
+            "score, not confirmed": Line2D([], [], marker="s", ls="", mfc="white", mec=INK),
+            "95 % interval of score − control": Line2D([], [], lw=7, color=INK, alpha=0.4),
             f"control + {least:g}, the smallest effect of interest": Line2D(
                 [], [], marker="|", ls="", color=INK, ms=11, mew=1.4
             ),
@@ -157,8 +157,9 @@ def role_by_prompts(frame: pd.DataFrame, least: float = 0.1, ax: Axes | None = N
     across, up = frame.columns[-2:]
     with figure_style("whitegrid"):
         made, ax = axes_of(ax, 7.0, 5.6)
-        low = min(-0.05, float(frame[[across, up]].min().min()) - 0.05)
-        ax.plot([low, 1.02], [low, 1.02], color=MUTED, lw=1, ls="--", zorder=1)
+        values = frame[[across, up]].to_numpy()
+        low, high = min(-0.05, values.min() - 0.03), max(0.3, values.max() + 0.05)
+        ax.plot([low, high], [low, high], color=MUTED, lw=1, ls="--", zorder=1)
         for number, role in enumerate(roles):
             colour, marker = _look(number)
             rows = frame[frame["role"] == role]
@@ -173,8 +174,8 @@ def role_by_prompts(frame: pd.DataFrame, least: float = 0.1, ax: Axes | None = N
                 label=role_label(role),
                 zorder=3,
             )
-        _name_points(ax, frame[(frame[[across, up]] >= 2 * least).any(axis=1)], across, up)
-        ax.set(xlim=(low, 1.05), ylim=(low, 1.05), aspect="equal")
+        ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+        _name_points(ax, frame[(frame[[across, up]] >= least).any(axis=1)], across, up)
         ax.set_xlabel(f"contrast on {across}")
         ax.set_ylabel(f"contrast on {up}")
         made.legend(loc="outside right upper", frameon=False, title="role")
@@ -183,25 +184,37 @@ def role_by_prompts(frame: pd.DataFrame, least: float = 0.1, ax: Axes | None = N
 
 
 def _name_points(ax: Axes, rows: pd.DataFrame, across: str, up: str) -> None:
-    """Head names beside points; a name that would sit on another one is left out."""
-    taken: list[tuple[float, float]] = []
-    strongest = rows[[across, up]].max(axis=1).sort_values(ascending=False, kind="stable").index
-    for row in rows.loc[strongest].itertuples():
-        x, y = getattr(row, across, None), getattr(row, up, None)
-        if x is None:  # the column names hold spaces
-            x, y = rows.loc[row.Index, [across, up]]
-        if any(abs(x - a) < 0.12 and abs(y - b) < 0.035 for a, b in taken):
-            continue
-        taken.append((x, y))
-        left = x > 0.85
-        ax.annotate(
-            head_label(row.layer, row.head),
-            (x, y),
-            xytext=(-6 if left else 6, 3),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            fontsize=8,
-        )
+    """Head names beside points, strongest first.
+
+    A name stands right or left of its point, wherever it covers no point and no name; where both
+    sides are taken it is left out (the table has it).
+    """
+    low, high = ax.get_xlim()
+    places = (rows[[across, up]].to_numpy() - low) / (high - low)  # shares of the axes
+    width, height = 0.09, 0.03
+    boxes = [(x - 0.015, y - height / 2, x + 0.015, y + height / 2) for x, y in places]
+    for number in np.argsort(-places.max(axis=1), kind="stable"):
+        x, y = places[number]
+        for side in (1, -1):
+            start = x + 0.018 if side > 0 else x - 0.018 - width
+            box = (start, y - height / 2, start + width, y + height / 2)
+            if box[2] > 1 or any(_overlap(box, other) for other in boxes):
+                continue
+            boxes.append(box)
+            row = rows.iloc[number]
+            ax.annotate(
+                head_label(row["layer"], row["head"]),
+                (row[across], row[up]),
+                xytext=(7 * side, -3),
+                textcoords="offset points",
+                ha="left" if side > 0 else "right",
+                fontsize=8,
+            )
+            break
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _separate_roles(ax: Axes, roles: list[str]) -> None:

@@ -56,7 +56,7 @@ def pattern_mosaic(cells: pd.DataFrame, values: dict[str, str]) -> Figure:
             ax.set_yticks(middles[:n_layers], [f"L{layer}" for layer in range(n_layers)])
             ax.tick_params(length=0, labelsize=9 if n_heads <= 8 else 7, labelrotation=0)
             ax.set(title=title, xlabel="in each tile: key →", ylabel="in each tile: query ↓")
-        bar = made.colorbar(grid[0].collections[0], ax=list(grid), pad=0.02, aspect=25)
+        bar = made.colorbar(grid[0].collections[0], ax=list(grid), pad=0.02, aspect=25, shrink=0.8)
         bar.set_label("share of the query's row (0 to 1)")
         plain_text(made)
     return made
@@ -134,10 +134,17 @@ def row_sums(sums: pd.DataFrame, tolerance: float, ax: Axes | None = None) -> Fi
             ax.plot(sums["layer"], shown, marker=marker, ls="", color=colour, ms=8, label=label)
         ax.axhline(tolerance, color="black", lw=1.2, ls="--", label="tolerance for rounding")
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(lambda value, place: _power_of_ten(value))
         ax.set_ylim(floor / 2, max(2.0, float(sums["column_deviation"].max()) * 2))
         ax.set_xticks(sums["layer"], [f"L{layer}" for layer in sums["layer"]])
         ax.set_xlim(-0.5, len(sums) - 0.5)
         ax.set(ylabel="|sum − 1|", xlabel="layer")
-        made.legend(loc="outside right upper", frameon=False)
+        made.legend(loc="outside lower center", ncols=3, frameon=False)
         plain_text(made)
     return made
+
+
+def _power_of_ten(value: float) -> str:
+    """10⁻⁶ in plain characters: figures read no text as mathematics."""
+    exponent = str(round(np.log10(value)))
+    return "10" + exponent.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -85,5 +85,13 @@ def svg_bytes(made: Figure) -> bytes:
 def _bytes(made: Figure, kind: str, metadata: dict[str, None]) -> bytes:
     buffer = io.BytesIO()
     with mpl.rc_context({**_RC, "svg.hashsalt": "interp", "svg.fonttype": "none"}):
-        made.savefig(buffer, format=kind, dpi=DPI, metadata=metadata, facecolor="white")
+        made.savefig(
+            buffer,
+            format=kind,
+            dpi=DPI,
+            metadata=metadata,
+            facecolor="white",
+            bbox_inches="tight",  # the layout engine cuts labels of square axes off
+            pad_inches=0.06,
+        )
     return buffer.getvalue()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
+from pandas.api.types import is_numeric_dtype
 
 from interp.core.errors import InputError
 from interp.plots import png_bytes, svg_bytes
@@ -116,7 +117,7 @@ def _findings(result: StudyResult) -> dict[str, Any]:
 class _TableView:
     name: str
     caption: str
-    columns: list[str]
+    columns: list[tuple[str, bool]]  # name, holds numbers
     rows: list[list[tuple[str, str, bool]]]  # text of the CSV, text shown, is a number
     n_rows: int
     folded: bool
@@ -176,7 +177,7 @@ def _table_view(name: str, table: Table, text: str) -> _TableView:
     return _TableView(
         name=name,
         caption=table.caption,
-        columns=[str(column) for column in frame.columns],
+        columns=[(str(name), is_numeric_dtype(frame[name])) for name in frame.columns],
         rows=rows,
         n_rows=len(frame),
         folded=len(frame) > _FEW_ROWS,
