@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from interp.core import GPTConfig, HookedGPT
-from interp.core.errors import InputError
+from interp.core.errors import InputError, RunError
 from interp.loading.hf_config import GPT2Fields, config_from_gpt2, read_json
 from interp.loading.names import (
     FAMILY,
@@ -19,7 +19,7 @@ from interp.loading.names import (
     shipped_names,
 )
 from interp.loading.provenance import versions, weights_hash
-from interp.loading.tokenizer import TextTokenizer
+from interp.loading.tokenizer import TextTokenizer, read_tokenizer
 from interp.loading.weights import (
     DTYPES,
     WeightFiles,
@@ -113,8 +113,15 @@ def _from_name(
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and ".." not in name and name[0] not in "./":
         return _from_hub(name, device, dtype, revision, offline)
     raise InputError(
-        f"There is no model {name!r}, neither by name nor as a path; " + near_names(name)
+        f"There is no model {name[:80]!r}, neither by name nor as a path; {near_names(name)}"
     )
+
+
+def _exists(path: str) -> bool:
+    try:
+        return bool(path) and Path(path).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL in it, an unknown user's home
+        return False
 
 
 def _from_directory(
@@ -139,7 +146,7 @@ def _from_files(directory: Path, dtype: torch.dtype, device: torch.device, name:
     model = build_model(fields.config, parameters, device)
     facts = values.get("interp") if isinstance(values.get("interp"), dict) else {}
     model.processing = _processing(facts, directory)
-    model.tokenizer = read_tokenizer(directory, values, fields.config)
+    model.tokenizer = _tokenizer_of(directory, values, fields.config)
     model.name = facts["name"] if isinstance(facts.get("name"), str) else name
     _describe(
         model,
@@ -177,15 +184,11 @@ def _processing(facts: dict[str, Any], directory: Path) -> tuple[str, ...]:
     return tuple(steps)
 
 
-def read_tokenizer(directory: Path, values: dict[str, Any], config: GPTConfig) -> Any:
-    """The tokenizer of a model directory, None if it has none.
-
-    Raises:
-        InputError: its files are damaged, or it has more tokens than the model.
-    """
+def _tokenizer_of(directory: Path, values: dict[str, Any], config: GPTConfig) -> Any:
+    """The directory's tokenizer, checked against the model; None if it has none."""
     bos_id = values.get("bos_token_id")
     known = isinstance(bos_id, int) and not isinstance(bos_id, bool)
-    tokenizer = TextTokenizer.from_directory(
+    tokenizer = read_tokenizer(
         directory, gpt2=values.get("model_type") == "gpt2", bos_id=bos_id if known else None
     )
     if tokenizer is not None and tokenizer.vocab_size > config.d_vocab:
@@ -237,7 +240,7 @@ def _through_transformerlens(
     del bridge
     _check_parameters(config, parameters, f"the bridge of {directory}")
     model = build_model(config, parameters, device)
-    model.tokenizer = read_tokenizer(directory, values, config)
+    model.tokenizer = _tokenizer_of(directory, values, config)
     _describe(
         model,
         source="hub",
@@ -305,10 +308,14 @@ def _random(
         values = read_json(directory / "config.json")
         own = values.get("model_type") == OWN_FORMAT
         fields = _own_fields(values, directory) if own else _gpt2_fields(values, directory, dtype)
-        config, tokenizer = fields.config, read_tokenizer(directory, values, fields.config)
+        config, tokenizer = fields.config, _tokenizer_of(directory, values, fields.config)
     else:
         raise InputError(f"{name!r} has no known shape; " + near_names(base))
-    model = HookedGPT(config, dtype=dtype, device=device, seed=seed)
+    try:
+        model = HookedGPT(config, dtype=dtype, device=device, seed=seed)
+    except (RuntimeError, MemoryError) as error:  # PyTorch's out-of-memory is a RuntimeError
+        reason = (str(error).splitlines() or ["out of memory"])[0]
+        raise RunError(f"{name} could not be made: {reason}") from error
     model.requires_grad_(False).eval()
     model.name = f"random-{family or directory.resolve().name}"
     model.tokenizer = tokenizer
@@ -318,14 +325,13 @@ def _random(
 
 def _cached_tokenizer(hub_ids: tuple[str, ...], config: GPTConfig) -> Any:
     """The tokenizer, if the cache happens to hold it; random weights are no reason to go online."""
-    from interp.core.errors import RunError
     from interp.loading.hub import find_snapshot
 
     try:
         path = find_snapshot(hub_ids, None, offline=True, download_mb=None).path
     except RunError:
         return None
-    return read_tokenizer(path, {"model_type": "gpt2"}, config)
+    return _tokenizer_of(path, {"model_type": "gpt2"}, config)
 
 
 def _describe(model: HookedGPT, *, packages: tuple[str, ...] = (), **facts: Any) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from interp.core import HookedGPT
 from interp.core.errors import InputError, RunError
-from interp.loading.hf_config import config_to_gpt2, inexpressible_in_gpt2
+from interp.loading.hf_config import config_to_gpt2, inexpressible_in_gpt2, read_json
 from interp.loading.load import OWN_FORMAT
+from interp.loading.tokenizer import WORDS_MARK
 from interp.loading.weights import SINGLE, check_finite, gpt2_name
 
 # What `save` writes; a directory that holds anything else is not replaced.
@@ -83,11 +84,18 @@ def _write(model: HookedGPT, folder: Path) -> None:
     save_file(_tensors(model, own), folder / SINGLE, metadata={"format": "pt"})
     if model.tokenizer is not None:
         model.tokenizer.save(folder)
+        _mark_words(model.tokenizer, folder / "tokenizer_config.json")
     if not own:
         _write_json(folder / "generation_config.json", _token_ids(model))
     for path in folder.iterdir():
         with open(path, "rb") as file:
             os.fsync(file.fileno())
+
+
+def _mark_words(tokenizer: Any, path: Path) -> None:
+    """Record which tokenizer wrote the files, so that the same one reads them."""
+    if type(tokenizer).__name__ == WORDS_MARK["interp_tokenizer"]:
+        _write_json(path, read_json(path) | WORDS_MARK)
 
 
 def _tensors(model: HookedGPT, own: bool) -> dict[str, Tensor]:

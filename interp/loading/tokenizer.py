@@ -17,15 +17,47 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from interp.core.errors import InputError
 from interp.loading.hf_config import read_json
 
+# In tokenizer_config.json: these files were written by the library's own word tokenizer.
+WORDS_MARK = {"interp_tokenizer": "WordTokenizer"}
+
 _GPT2_SPECIAL = "<|endoftext|>"
 _GPT2_CLASSES = ("GPT2Tokenizer", "GPT2TokenizerFast")
 _ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
+
+
+def read_tokenizer(directory: Path, *, gpt2: bool, bos_id: int | None) -> Any:
+    """The tokenizer of a model directory, None if it has none; arguments as in `from_directory`.
+
+    Returns:
+        The language's own `WordTokenizer` where the files say that it wrote them, else a
+        `TextTokenizer`.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    general = TextTokenizer.from_directory(directory, gpt2=gpt2, bos_id=bos_id)
+    facts = _optional_json(directory / "tokenizer_config.json")
+    if general is None or not WORDS_MARK.items() <= facts.items():
+        return general
+    from interp.corpus.tokenizer import WordTokenizer
+
+    try:
+        words = WordTokenizer.load(directory)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{directory} holds no word tokenizer: {error!r}.") from None
+    if words.ids != general.vocab:
+        raise InputError(
+            f"The ids in {directory / 'tokenizer.json'} are not those of the language's word "
+            "tokenizer, though tokenizer_config.json says so; was the file edited?"
+        )
+    return words
 
 
 class TextTokenizer:
     """A tokenizer.json (or GPT-2's vocab.json and merges.txt) under the library's protocol.
 
     Attributes:
+        vocab: id of every token.
         bos_id: the beginning-of-sequence token, None if the vocabulary has none.
         pad_id: what shorter texts of a batch are filled up with; pads are masked, so any id serves.
         vocab_size: number of token types.
@@ -43,17 +75,18 @@ class TextTokenizer:
         self._backend = Tokenizer.from_str(backend.to_str())
         self._backend.no_truncation()
         self._backend.no_padding()
-        self._vocab = self._backend.get_vocab(with_added_tokens=True)
+        self.vocab = self._backend.get_vocab(with_added_tokens=True)
+        self._known = set(self.vocab.values())
         self.roles = {
             role: token
             for role in _ROLES
-            if (token := (roles or {}).get(role)) is not None and token in self._vocab
+            if (token := (roles or {}).get(role)) is not None and token in self.vocab
         }
         self.bos_id = self._id_of("bos_token")
         self.eos_id = self._id_of("eos_token")
         fallbacks = (self._id_of("pad_token"), self.eos_id, self.bos_id, 0)
         self.pad_id = next(token for token in fallbacks if token is not None)
-        self.vocab_size = max(self._vocab.values(), default=-1) + 1
+        self.vocab_size = max(self.vocab.values(), default=-1) + 1
         self.bos_policy = self._describe_bos()
         self._spells_everything = _spells_everything(self._backend)
 
@@ -86,7 +119,8 @@ class TextTokenizer:
         for file_facts in (_optional_json(directory / "special_tokens_map.json"), facts):
             roles |= {role: _content(file_facts[role]) for role in _ROLES if role in file_facts}
         if roles["bos_token"] is None and bos_id is not None:
-            roles["bos_token"] = backend.id_to_token(bos_id) if bos_id >= 0 else None
+            tokens = {i: token for token, i in backend.get_vocab(with_added_tokens=True).items()}
+            roles["bos_token"] = tokens.get(bos_id)
         return cls(backend, roles)
 
     def encode(self, text: str, bos: bool = True) -> list[int]:
@@ -99,7 +133,18 @@ class TextTokenizer:
         Raises:
             InputError: a part of the text is not in the vocabulary; it is named.
         """
-        encoding = self._backend.encode(text, add_special_tokens=False)
+        try:
+            text.encode("utf-8")
+        except UnicodeError as error:
+            raise InputError(
+                f"{text[:80]!r} is no valid text and cannot be encoded: {error}."
+            ) from None
+        try:
+            encoding = self._backend.encode(text, add_special_tokens=False)
+        except Exception as error:  # the Rust library raises bare Exception
+            word = self._first_unknown(text)
+            message = f"{text[:80]!r} cannot be encoded: {error}."
+            raise InputError(self._unknown_message(word) if word else message) from None
         self._refuse_unknown(text, encoding)
         start = [self.bos_id] if bos and self.bos_id is not None else []
         return start + encoding.ids
@@ -111,7 +156,7 @@ class TextTokenizer:
         """
         pieces, run = [], []
         for token in (int(i) for i in ids):
-            if self._backend.id_to_token(_not_negative(token)) is not None:
+            if _not_negative(token) in self._known:
                 run.append(token)
                 continue
             pieces += [self._text(run), f"<{token}>"]
@@ -137,7 +182,7 @@ class TextTokenizer:
 
     def _id_of(self, role: str) -> int | None:
         token = self.roles.get(role)
-        return None if token is None else self._vocab[token]
+        return None if token is None else self.vocab[token]
 
     def _describe_bos(self) -> str:
         if self.bos_id is None:
@@ -163,8 +208,18 @@ class TextTokenizer:
                 f"{self._text(encoding.ids)!r}."
             )
 
+    def _first_unknown(self, text: str) -> str | None:
+        """The first piece of the text that is no token, for a vocabulary of whole words."""
+        backend = self._backend
+        if backend.normalizer is not None:
+            text = backend.normalizer.normalize_str(text)
+        pieces = [(text, None)]
+        if backend.pre_tokenizer is not None:
+            pieces = backend.pre_tokenizer.pre_tokenize_str(text)
+        return next((piece for piece, _ in pieces if piece not in self.vocab), None)
+
     def _unknown_message(self, word: str) -> str:
-        near = get_close_matches(word, list(self._vocab), n=3, cutoff=0.6)
+        near = get_close_matches(word, list(self.vocab), n=3, cutoff=0.6)
         hint = f"; near it are {', '.join(near)}" if near else ""
         return f"{word!r} is not in this model's vocabulary of {self.vocab_size} tokens{hint}."
 

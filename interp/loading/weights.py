@@ -7,7 +7,7 @@ as GPT-2's checkpoints do. Peak memory is the weights once, plus one tensor wher
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.bin")
 _FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+
+_MOST_FIXED_POSITIONS = 1_000_000
 
 # GPT-2's names inside a block, after "h.{layer}." there and "blocks.{layer}." here.
 _IN_BLOCK = {
@@ -220,17 +222,51 @@ def stored_as_ours(files: WeightFiles, config: GPTConfig) -> dict[str, StoredTen
     return _matched(files, dict(files.tensors), config, str)
 
 
-def _matched(files, found, config, theirs) -> dict[str, StoredTensor]:
+def _check_sizes(files: WeightFiles, config: GPTConfig) -> None:
+    """Refuse a config whose very shapes would take for ever, or overflow, to work out.
+
+    Every size but `n_heads` and fixed positions is the length of some tensor's axis.
+    """
+    longest = max((axis for tensor in files.tensors.values() for axis in tensor.shape), default=0)
+    sizes = {
+        "d_model": config.d_model,
+        "d_vocab": config.d_vocab,
+        "d_mlp": config.d_mlp,
+        "n_heads * d_head": config.n_heads * config.d_head,
+        "n_ctx": config.n_ctx if config.positions == "learned" else 0,
+    }
+    for name, size in sizes.items():
+        if size > longest:
+            raise InputError(
+                f"{files.directory}: config.json says {name}={size}, but no tensor has an axis "
+                "that long; is it another model's?"
+            )
+    if config.n_layers > len(files.tensors):
+        raise InputError(
+            f"{files.directory}: config.json says n_layers={config.n_layers}, but there are "
+            f"{len(files.tensors)} tensors in all."
+        )
+    if config.positions == "sinusoidal" and config.n_ctx > _MOST_FIXED_POSITIONS:
+        raise InputError(
+            f"{files.directory}: config.json says n_ctx={config.n_ctx}; at most "
+            f"{_MOST_FIXED_POSITIONS} sinusoidal positions are tabulated."
+        )
+
+
+def _matched(
+    files: WeightFiles,
+    found: dict[str, StoredTensor],
+    config: GPTConfig,
+    theirs: Callable[[str], str],
+) -> dict[str, StoredTensor]:
+    """Each parameter's tensor; `theirs` turns our names into the files'."""
+    _check_sizes(files, config)
     where = f"{files.directory} ({_sizes(config)})"
-    # Before shapes are worked out: a nonsensical n_layers would take for ever.
-    if config.n_layers > len(found):
-        raise InputError(f"{where}: config.json says n_layers={config.n_layers}, but there are "
-                         f"{len(found)} tensors in all.")  # fmt: skip
     matched = {}
     shapes = parameter_shapes(config)
     missing = [theirs(name) for name in shapes if theirs(name) not in found]
     if missing:
-        raise InputError(f"{where} lacks the weights {_few(missing)}.")
+        raise InputError(f"{where} lacks {_few(missing)}, which config.json calls for.")
     for name, shape in shapes.items():
         stored = found.pop(theirs(name))
         if theirs is gpt2_name and name == "unembed.W_U":
