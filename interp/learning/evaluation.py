@@ -8,7 +8,7 @@ called by the shallowest model that has it.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -57,6 +57,7 @@ of the other number between head and verb; in `indirect_objects_receiver` the re
 once more, so that the name said least often is the wrong one."""
 
 
+@runtime_checkable
 class NextToken(Protocol):
     """What is scored: anything that gives a probability to every next token."""
 

@@ -62,7 +62,6 @@ class Recipe:
     checkpoint_every: int = 200
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "betas", tuple(self.betas))
         for name in ("n_steps", "batch_size", "log_every", "eval_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} starts at 1; got {getattr(self, name)}")
@@ -97,7 +96,8 @@ class Recipe:
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
         """The recipe that `to_dict` described."""
         config, init = GPTConfig.from_dict(values["config"]), InitScales(**values["init"])
-        return cls(**{**values, "config": config, "init": init})
+        betas = tuple(values["betas"])  # JSON has lists only
+        return cls(**{**values, "config": config, "init": init, "betas": betas})
 
 
 # Larger queries and keys make one crisp previous-token head and induction head; positions much

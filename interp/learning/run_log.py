@@ -34,7 +34,7 @@ class RunLog:
         rows = [] if resume_at is None else self._rows_until(resume_at)
         write_whole(path, self._text([columns, *rows]).encode())
 
-    def append(self, row: dict[str, float]) -> None:
+    def append(self, row: dict[str, float | int | None]) -> None:
         """Add one row; a column that `row` does not name stays empty.
 
         Raises:
@@ -74,5 +74,5 @@ class RunLog:
         return buffer.getvalue()
 
 
-def _spelt(value: float | None) -> str:
+def _spelt(value: float | int | None) -> str:
     return "" if value is None else repr(value)

@@ -222,7 +222,7 @@ class _Run:
     def log_row(self) -> None:
         """Add the row of this step, with an evaluation where one is due."""
         recipe, trained = self.recipe, self.step > 0
-        row: dict[str, float | None] = {
+        row: dict[str, float | int | None] = {
             "step": self.step,
             "tokens": self.step * recipe.tokens_per_step,
             "train_loss": self.loss_sum / self.loss_count if trained else None,
@@ -235,6 +235,12 @@ class _Run:
         if self.log is None:
             columns = [*OWN_COLUMNS, *(name for name in row if name not in OWN_COLUMNS)]
             self.log = RunLog(self.folder / "log.csv", columns, resume_at=None)
+        elif len(row) > len(OWN_COLUMNS) and row.keys() != set(self.log.columns):
+            differing = ", ".join(sorted(row.keys() ^ set(self.log.columns)))
+            raise InputError(
+                f"this run's log was begun with other metrics (they differ in {differing}); go on "
+                "with the extra metrics that it was started with"
+            )
         self.log.append(row)
         self.loss_sum, self.loss_count = 0.0, 0
 
