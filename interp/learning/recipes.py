@@ -9,7 +9,7 @@ from typing import Any, Literal
 from interp.core import GPTConfig, InitScales, InputError
 from interp.corpus import Language, TriggerTask
 
-LANGUAGE_STEPS = 6_000
+LANGUAGE_STEPS = 5_000
 """Steps of every language model, 2,048 tokens each; one number, so that they stay comparable."""
 
 
