@@ -86,8 +86,25 @@ def test_the_fused_path_equals_the_explicit_one(variant):
     with_results, _ = model.run_with_cache(
         tokens, lambda name: name.endswith("hook_result"), return_type="logits"
     )
+    everything = model.run_with_hooks(tokens, [(lambda name: True, lambda value, hook: None)])
     assert close(looked_at.numpy(), model(tokens).numpy())
+    assert close(everything.numpy(), model(tokens).numpy())
     assert close(with_results.numpy(), model(tokens).numpy())
+
+
+def test_hooked_norms_equal_the_numpy_gpt():
+    """A hook on the scale takes the norm apart; with a large eps every step of it matters."""
+    model, tokens = tiny_model(eps=0.3), tiny_tokens()
+    seen = {}
+
+    def keep(value, hook):
+        seen[hook.name] = value
+
+    model.run_with_hooks(tokens, [(lambda name: ".ln" in name or "ln_f" in name, keep)])
+    expected = numpy_gpt.activations(model, tokens[1].tolist())
+    assert len(seen) == 14
+    for name, value in seen.items():
+        assert close(value[1].numpy(), expected[name]), name
 
 
 def test_weight_views_and_stacks_follow_the_names(model):
