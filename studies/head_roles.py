@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "head_roles"
 MIN_DIVERGENCE = 0.05  # nats; declared beforehand, about 7 % of the largest possible, ln 2
+N_RANDOM_INIT = 64  # prompts of each kind for the model with random weights: a check, not a result
 N_SHOWN = 4  # heads per role in the dot plot
 
 
@@ -101,10 +102,9 @@ def _measure(
         "n_resamples": config.n_resamples,
         "seed": config.seed,
     }
-    heads, of_random = (
-        measures.head_role_scores(one, prompt_sets, **options, progress=progress)
-        for one in (model, random_init)
-    )
+    heads = measures.head_role_scores(model, prompt_sets, **options, progress=progress)
+    few = _prompt_sets(model, replace(config, n_prompts=min(N_RANDOM_INIT, config.n_prompts)))
+    of_random = measures.head_role_scores(random_init, few, **options, progress=None)
     longest = max(prompt_sets[-1].batches, key=len).tokens
     tokens, texts = _prompts.lecture_tokens(model, longest[0])
     tables = (

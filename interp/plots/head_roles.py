@@ -92,7 +92,13 @@ def role_heatmaps(frame: pd.DataFrame, least: float = 0.1) -> Figure:
         for ax in grid.flat[len(roles) :]:
             ax.remove()
         scale = made.colorbar(
-            _scale(), ax=list(grid.flat[: len(roles)]), aspect=12 * n_rows, pad=0.02, extend="min"
+            _scale(),
+            ax=list(grid.flat[: len(roles)]),
+            aspect=12 * n_rows,
+            shrink=1 / n_rows,
+            anchor=(0, 1),
+            pad=0.02,
+            extend="min",
         )
         scale.set_label("score − control\n(attention probability)")
         frame_key = Line2D([], [], marker="s", ls="", mfc="none", mec=OKABE_ITO[1], mew=2.2, ms=9)
@@ -175,7 +181,7 @@ def role_by_prompts(frame: pd.DataFrame, least: float = 0.1, ax: Axes | None = N
                 zorder=3,
             )
         ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        _name_points(ax, frame[(frame[[across, up]] >= least).any(axis=1)], across, up)
+        _name_points(ax, frame, across, up, least)
         ax.set_xlabel(f"contrast on {across}")
         ax.set_ylabel(f"contrast on {up}")
         made.legend(loc="outside right upper", frameon=False, title="role")
@@ -183,8 +189,8 @@ def role_by_prompts(frame: pd.DataFrame, least: float = 0.1, ax: Axes | None = N
     return made
 
 
-def _name_points(ax: Axes, rows: pd.DataFrame, across: str, up: str) -> None:
-    """Head names beside points, strongest first.
+def _name_points(ax: Axes, rows: pd.DataFrame, across: str, up: str, least: float) -> None:
+    """Head names beside points beyond `least`, strongest first.
 
     A name stands right or left of its point, wherever it covers no point and no name; where both
     sides are taken it is left out (the table has it).
@@ -194,6 +200,8 @@ def _name_points(ax: Axes, rows: pd.DataFrame, across: str, up: str) -> None:
     width, height = 0.09, 0.03
     boxes = [(x - 0.015, y - height / 2, x + 0.015, y + height / 2) for x, y in places]
     for number in np.argsort(-places.max(axis=1), kind="stable"):
+        if rows.iloc[number][[across, up]].max() < least:
+            break
         x, y = places[number]
         for side in (1, -1):
             start = x + 0.018 if side > 0 else x - 0.018 - width
