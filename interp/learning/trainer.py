@@ -4,6 +4,7 @@ Nothing that the weights depend on lives outside the recipe and the checkpoint: 
 step is a function of seed and step, so there is no data stream to wind forward.
 """
 
+import hashlib
 import math
 import signal
 import threading
@@ -168,6 +169,8 @@ class _Run:
     ) -> None:
         self.recipe, self.folder = recipe, out
         self.sample, self.evaluate, self.tokenizer = _task(recipe)
+        # Tells a generator that has changed since the run began: it would be another run.
+        self.data = hashlib.sha256(self.sample(0).tobytes()).hexdigest()[:16]
         self.extra_metrics = extra_metrics
         self.checkpoints = out / "checkpoints"
         self.model = HookedGPT(recipe.config, seed=recipe.seed, init=recipe.init)
@@ -183,7 +186,9 @@ class _Run:
     def _open(self, resume: bool) -> None:
         checkpoint = newest_checkpoint(self.checkpoints) if resume else None
         if checkpoint is not None:
-            refuse_other_recipe(checkpoint.facts["recipe"], self.recipe.to_dict(), self.folder)
+            saved = checkpoint.facts["recipe"] | {"data": checkpoint.facts["data"]}
+            asked = self.recipe.to_dict() | {"data": self.data}
+            refuse_other_recipe(saved, asked, self.folder)
             self._load(checkpoint)
             return
         try:
@@ -259,6 +264,7 @@ class _Run:
         """Write the checkpoint of this step."""
         facts = {
             "recipe": self.recipe.to_dict(),
+            "data": self.data,
             "columns": self.log.columns,
             "loss_sum": self.loss_sum,
             "loss_count": self.loss_count,

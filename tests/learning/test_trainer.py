@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from interp.core import GPTConfig, HookedGPT, InitScales, InputError, RunError
+from interp.corpus import TriggerTask
 from interp.learning import RECIPES, Recipe, learning_rate, make_optimizer, train, training_step
 from interp.learning.checkpoints import checkpoint_paths, read_checkpoint
 from interp.learning.trainer import OWN_COLUMNS, _task
@@ -226,6 +227,17 @@ def test_another_recipe_or_other_metrics_are_refused(micro, tmp_path):
         train(micro, tmp_path)
     with pytest.raises(InputError, match="repeat columns of the log: lr"):
         train(micro, tmp_path / "new", extra_metrics=lambda model: {"lr": 1.0})
+
+
+def test_a_generator_that_changed_is_refused(micro, tmp_path, monkeypatch):
+    with pytest.raises(Killed):
+        train(micro, tmp_path, progress=killer(25, kill))
+    batch = TriggerTask.batch
+    monkeypatch.setattr(
+        TriggerTask, "batch", lambda self, *args: batch(replace(self, trigger_chance=0.5), *args)
+    )
+    with pytest.raises(InputError, match=r"another recipe \(data: '\w{16}' there"):
+        train(micro, tmp_path)
 
 
 def test_a_run_in_another_thread_and_the_callers_generator(micro, whole, tmp_path):
