@@ -82,7 +82,7 @@ def _cached(hub_id: str, revision: str | None) -> Snapshot | None:
     from huggingface_hub.file_download import repo_folder_name
 
     folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="model")
-    commit = revision or "main"
+    commit = "main" if revision is None else revision
     # It becomes part of a path, which must stay inside the cache.
     if not commit or ".." in Path(commit).parts or Path(commit).is_absolute():
         raise InputError(f"{commit!r} is not a revision; expected a branch, a tag or a commit.")

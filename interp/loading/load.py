@@ -174,7 +174,13 @@ def _own_fields(values: dict[str, Any], directory: Path) -> GPT2Fields:
     described = values.get("config")
     if not isinstance(described, dict):
         raise InputError(f"{directory / 'config.json'} has no 'config' with the model's shape.")
-    return GPT2Fields(GPTConfig.from_dict(described), upcast_attention=False, unused=())
+    config = GPTConfig.from_dict({name: _as_tuples(value) for name, value in described.items()})
+    return GPT2Fields(config, upcast_attention=False, unused=())
+
+
+def _as_tuples(value: Any) -> Any:
+    """JSON has no tuples, and a mask per layer is one."""
+    return tuple(_as_tuples(entry) for entry in value) if isinstance(value, list) else value
 
 
 def _processing(facts: dict[str, Any], directory: Path) -> tuple[str, ...]:

@@ -146,5 +146,6 @@ def _move_into_place(temporary: Path, target: Path) -> None:
         os.rename(temporary, target)
     except OSError:
         os.rename(old / target.name, target)
+        old.rmdir()
         raise
     shutil.rmtree(old)
