@@ -54,15 +54,17 @@ def suite(language) -> Suite:
 def test_the_best_possible_model_does_everything_that_the_language_decides(language, suite):
     """Oracle: the grammar itself; with the facts that training never shows it is another one."""
     shown = {name: pairs for name, pairs in suite.pairs.items() if not name.endswith("held_out")}
-    values = as_dict(replace(suite, pairs=shown).run(Oracle(language)))
+    with np.errstate(invalid="ignore"):  # the spread of infinite losses
+        values = as_dict(replace(suite, pairs=shown).run(Oracle(language)))
     assert values["loss_gap"] == 0
     assert values["loss"] == values["best_loss"] > 1
     assert {values[name] for name in shown} == {1}
     assert values["repeat_loss_first"] > 5
-    assert values["repeat_loss_control"] > 5
+    assert values["repeat_loss_control"] == np.inf  # the grammar repeats every block
     assert values["repeat_loss_second"] < 0.7
     hidden = {name: pairs for name, pairs in suite.pairs.items() if name not in shown}
-    values = as_dict(replace(suite, pairs=hidden).run(Oracle(Language(held_out=True))))
+    with np.errstate(invalid="ignore"):
+        values = as_dict(replace(suite, pairs=hidden).run(Oracle(Language(held_out=True))))
     assert {values[name] for name in hidden} == {1}
     assert len(hidden) == 2
 
