@@ -3,6 +3,10 @@
 Each section below is one sentence type. A rule lists what may be said next (see
 `grammar.py`); its arguments are what the rest of the sentence depends on. Where
 a comment says *planted*, some study uses that regularity as its right answer.
+
+The word before a vowel is still "a": the article carries no information here.
+A window is cut off after its last token, in the middle of a sentence as a rule;
+no probability depends on where the cut is.
 """
 
 from __future__ import annotations

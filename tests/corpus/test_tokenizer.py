@@ -1,6 +1,7 @@
 """Oracle: transformers' AutoTokenizer, and ids looked up by hand."""
 
 import pytest
+from tokenizers import Tokenizer
 
 from interp.core.errors import InputError
 from interp.corpus import Language, WordTokenizer
@@ -62,6 +63,14 @@ def test_auto_tokenizer_gives_the_same_ids(tokenizer, tmp_path):
     assert (theirs.bos_token_id, theirs.pad_token_id) == (tokenizer.bos_id, tokenizer.pad_id)
     assert len(theirs) == tokenizer.vocab_size
     assert theirs.unk_token is None
+
+
+def test_saved_file_knows_its_special_tokens(tokenizer, tmp_path):
+    tokenizer.save(tmp_path)
+    raw = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    text = "<bos> the king <pad>"
+    assert raw.encode(text, add_special_tokens=False).ids == tokenizer.encode(text, bos=False)
+    assert raw.decode(tokenizer.encode("the king"), skip_special_tokens=True) == "the king"
 
 
 def test_saved_tokenizer_loads_again(tokenizer, tmp_path):
