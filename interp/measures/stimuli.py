@@ -125,8 +125,8 @@ def _repeated(
 
 
 def text_prompts(
-    windows: Sequence[Int[np.ndarray, "prompt pos"]],
-    units: Sequence[Int[np.ndarray, " prompt"]] | None = None,
+    windows: Sequence[Int[np.ndarray, "_prompt _pos"]],
+    units: Sequence[Int[np.ndarray, " _prompt"]] | None = None,
     special: Sequence[int] = (),
     seed: int = 0,
     name: str = "text",
