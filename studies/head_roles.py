@@ -269,7 +269,8 @@ def _use_tables(model: "HookedGPT", tokens: Any, texts: list[str]) -> dict[str, 
         ),
         "use_mean": Table(totals, "The same, averaged over all heads"),
         "prompt_tokens": Table(
-            pd.DataFrame({"position": range(len(texts)), "token": texts}), "The prompt"
+            pd.DataFrame({"position": range(len(texts)), "token": pd.Series(texts, dtype=object)}),
+            "The prompt",
         ),
         "pattern_cells": Table(
             use.cells.reset_index(drop=True),

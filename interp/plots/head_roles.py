@@ -222,7 +222,7 @@ def _name_points(ax: Axes, rows: pd.DataFrame, across: str, up: str, least: floa
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    return bool(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3])
 
 
 def _separate_roles(ax: Axes, roles: list[str]) -> None:

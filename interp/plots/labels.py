@@ -1,9 +1,11 @@
 """Names as readers see them: heads, roles, tokens."""
 
+from numbers import Integral
+
 LONGEST_TOKEN = 24
 
 
-def head_label(layer: int, head: int) -> str:
+def head_label(layer: Integral, head: Integral) -> str:
     """The field's name of a head: layer and head, both from 0."""
     return f"L{layer}H{head}"
 

@@ -29,8 +29,7 @@ def pattern_mosaic(cells: pd.DataFrame, values: dict[str, str]) -> Figure:
             are blank (the causal mask).
         values: title of each panel by its column.
     """
-    n_layers, n_heads = cells["layer"].max() + 1, cells["head"].max() + 1
-    n_pos = cells["query_pos"].max() + 1
+    n_layers, n_heads, n_pos = (int(cells[c].max()) + 1 for c in ("layer", "head", "query_pos"))
     width = 9.0
     with figure_style():
         made = figure(width, (width - 1) / len(values) * n_layers / n_heads + 1.1)

@@ -5,6 +5,7 @@ import math
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -40,15 +41,15 @@ class Finding:
     claim: int
     verdict: str
     statement: str
-    value: float | None = None
+    value: Real | None = None
     unit: str = ""
-    ci_low: float | None = None
-    ci_high: float | None = None
-    null: float | None = None
+    ci_low: Real | None = None
+    ci_high: Real | None = None
+    null: Real | None = None
     null_name: str = ""
-    p: float | None = None
-    q: float | None = None
-    n: int | None = None
+    p: Real | None = None
+    q: Real | None = None
+    n: Real | None = None
     figure: str = ""
 
     def __post_init__(self) -> None:
