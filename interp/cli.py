@@ -259,6 +259,8 @@ def _report(command: Report) -> int:
             study = studies.load(name)
             try:
                 written.append(_study(command, study, _config(study, command), model, progress))
+            except studies.NotApplicable as error:
+                _say(f"left out: {error}")
             except Exception as error:
                 if command.debug:
                     raise

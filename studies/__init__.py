@@ -13,6 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from interp.core.errors import InputError
+
+
+class NotApplicable(InputError):
+    """The study's question makes no sense for this model; the message says why."""
+
 
 @dataclass(frozen=True)
 class StudyConfig:
@@ -42,8 +48,6 @@ def load(name: str) -> ModuleType:
     """
     known = questions()
     if name not in known:
-        from interp.core.errors import InputError
-
         raise InputError(f"no study is called {name!r}; there are: {', '.join(known)}")
     return import_module(f"studies.{name}")
 

@@ -39,7 +39,7 @@ def text_prompts(model: "HookedGPT", n_prompts: int, seed: int) -> "PromptSet | 
     """
     n_ctx = min(model.config.n_ctx, LONGEST_WINDOW)
     task = corpus.TriggerTask()
-    if _speaks_the_language(model):
+    if speaks_the_language(model):
         windows = corpus.Language().batch(seed, n_prompts, n_ctx, namespace=HELD_OUT)
         return measures.text_prompts(
             [windows],
@@ -89,7 +89,8 @@ def fingerprint(*prompt_sets: "PromptSet") -> str:
     return digest.hexdigest()[:12]
 
 
-def _speaks_the_language(model: "HookedGPT") -> bool:
+def speaks_the_language(model: "HookedGPT") -> bool:
+    """Whether the model's vocabulary is that of the small language, word for word."""
     vocab = corpus.Language().vocab
     tokenizer = model.tokenizer
     if tokenizer is None or tokenizer.vocab_size != len(vocab):

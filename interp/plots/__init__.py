@@ -7,8 +7,10 @@ from importlib import import_module
 
 _HOME = {
     "OKABE_ITO": "style",
+    "ability_dots": "abilities",
     "divergence_matrix": "patterns",
     "head_label": "labels",
+    "loss_dots": "abilities",
     "pattern_mosaic": "patterns",
     "png_bytes": "style",
     "role_by_prompts": "head_roles",
