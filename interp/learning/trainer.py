@@ -231,7 +231,7 @@ class _Run:
             "step": self.step,
             "tokens": self.step * recipe.tokens_per_step,
             "train_loss": self.loss_sum / self.loss_count if trained else None,
-            "lr": learning_rate(recipe, self.step) if trained else None,
+            "lr": self.optimizer.param_groups[0]["lr"] if trained else None,
             "grad_norm": self.grad_norm,
         }
         if self.step == recipe.n_steps or self.step % recipe.eval_every == 0:
