@@ -9,6 +9,7 @@ as well: word frequencies, pairs of words, and a model with a single layer.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from interp import plots
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from interp.core import HookedGPT
+    from interp.learning import Suite
 
 NAME = "abilities"
 ONE_LAYER = "small-1l"
@@ -123,33 +125,21 @@ def measured(
     """
     import pandas as pd
 
-    from interp.corpus import Language, prompts
-    from interp.learning.evaluation import (
-        ModelPredictions,
-        NgramPredictions,
-        Suite,
-        embedding_metrics,
-    )
+    from interp.learning.evaluation import ModelPredictions, embedding_metrics
     from interp.loading import load_model
 
     def of_model(scored: "HookedGPT") -> pd.DataFrame:
         parts = [suite.run(ModelPredictions(scored)), embedding_metrics(scored)]
         return pd.concat(parts, ignore_index=True)
 
-    say, steps = progress or (lambda *_: None), 4
-    say("sampling prompts", 0, steps)
-    suite = Suite.sample(Language(), n=n_prompts, seed=seed, n_ctx=model.config.n_ctx)
+    say, steps = progress or (lambda *_: None), 3
+    say("prompts and controls without a network", 0, steps)
+    suite, controls = _suite_and_controls(n_prompts, seed, model.config.n_ctx)
     say("the model", 1, steps)
     scores = of_model(model)
-    say("controls without a network", 2, steps)
-    counts = prompts.ngram_counts(N_COUNTED, seed, model.config.n_ctx)
-    controls = {
-        name: suite.run(NgramPredictions(counts, order))
-        for order, name in enumerate(("unigram", "bigram"), start=1)
-    }
-    say("the model with one layer", 3, steps)
+    say("the model with one layer", 2, steps)
     if model.config.n_layers > 1:  # the one-layer model would be its own control
-        controls[ONE_LAYER] = of_model(load_model(ONE_LAYER))
+        controls = controls | {ONE_LAYER: of_model(load_model(ONE_LAYER))}
     for name in CONTROLS:
         control = controls.get(name)
         values = (
@@ -160,6 +150,20 @@ def measured(
     scores["shallowest"] = [_shallowest(row) for _, row in scores.iterrows()]
     say("done", steps, steps)
     return scores.dropna(subset=["label"]).reset_index(drop=True)
+
+
+@lru_cache(maxsize=2)
+def _suite_and_controls(
+    n_prompts: int, seed: int, n_ctx: int
+) -> tuple["Suite", dict[str, "pd.DataFrame"]]:
+    """What does not depend on the model, kept for the next one."""
+    from interp.corpus import Language, prompts
+    from interp.learning.evaluation import NgramPredictions, Suite
+
+    suite = Suite.sample(Language(), n=n_prompts, seed=seed, n_ctx=n_ctx)
+    counts = prompts.ngram_counts(N_COUNTED, seed, n_ctx)
+    orders = {"unigram": 1, "bigram": 2}
+    return suite, {name: suite.run(NgramPredictions(counts, n)) for name, n in orders.items()}
 
 
 def _shallowest(row: "pd.Series") -> str:
@@ -230,9 +234,8 @@ def _abilities(tables: dict[str, Table]) -> FigurePart:
         ),
         tables=("abilities", "overview"),
         how_to_read="The filled point is the model with its 95 % interval, the open ones are "
-        "controls. Only an ability whose open points all lie clearly to the left asks for more than "
-        "they have; chance is 1/2 between two words, and 1/12 at most for a fact.",
-        scene="",
+        "controls. Only an ability whose open points all lie clearly to the left asks for more "
+        "than they have; chance is 1/2 between two words, and 1/12 at most for a fact.",
         change_our_mind=Sentence(
             "A control that does as well. For {n_shallow} of the {n_high} abilities there is one, "
             "so they are no evidence of depth.",
