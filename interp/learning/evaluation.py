@@ -24,6 +24,15 @@ Z_95 = 1.959964  # two-sided 95 % point of the normal distribution
 COLUMNS = ["metric", "value", "unit", "better", "n", "ci_low", "ci_high"]
 ROWS_AT_ONCE = 128
 
+REFERENCES = (
+    "best_loss",
+    "repeat_loss_first",
+    "repeat_loss_control",
+    "neutral_direction",
+    "analogy_nearest",
+)
+"""Rows that other rows are compared with; to do well on them is no ability."""
+
 PairSet = Callable[[int, int], list[MinimalPair]]
 
 
@@ -181,8 +190,9 @@ class Suite:
 
         `value` is an accuracy (unit "share"; chance is 1/2 where two words compete, and a fact must
         outweigh eleven rivals together) or a loss (unit "nats"); `better` says which direction
-        is better. Accuracies have Wilson intervals, losses normal ones over windows, both 95 %.
-        The intervals hold for further prompts of the same sort, not for further words.
+        is better, "higher" or "lower", and nothing for `REFERENCES`. Accuracies have Wilson
+        intervals, losses normal ones over windows, both 95 %; they hold for further prompts of
+        the same sort, not for further words.
         """
         return pd.DataFrame([*self._losses(scored), *self._accuracies(scored)], columns=COLUMNS)
 
@@ -288,10 +298,12 @@ def shallowest_control(table: pd.DataFrame, controls: dict[str, pd.DataFrame]) -
 
     Returns:
         One entry per metric: the name of the first control whose value lies within or beyond
-        the model's interval in the better direction; "" where none does.
+        the model's interval in the better direction; "" where none does, and for `REFERENCES`.
     """
 
     def first(row: pd.Series) -> str:
+        if not row["better"]:
+            return ""
         for name, control in controls.items():
             values = control.loc[control["metric"] == row["metric"], "value"]
             if values.empty:
@@ -461,13 +473,17 @@ def wilson_interval(share: float, n: int) -> tuple[float, float]:
 
 
 def _share_row(name: str, share: float, n: int) -> tuple:
-    return (name, float(share), "share", "higher", n, *wilson_interval(float(share), n))
+    return (name, float(share), "share", _better(name, "higher"), n, *wilson_interval(share, n))
 
 
 def _loss_row(name: str, losses: Float[np.ndarray, " window"]) -> tuple:
     mean, n = float(losses.mean()), len(losses)
     half = Z_95 * float(losses.std(ddof=1)) / np.sqrt(n)
-    return (name, mean, "nats", "lower", n, mean - half, mean + half)
+    return (name, mean, "nats", _better(name, "lower"), n, mean - half, mean + half)
+
+
+def _better(name: str, direction: str) -> str:
+    return "" if name in REFERENCES else direction
 
 
 def _check_vocabulary(model: HookedGPT, language: Language) -> None:

@@ -309,7 +309,7 @@ def test_wilson_intervals_against_scipy(k, n):
 def test_the_shallowest_control_that_does_as_well():
     def table(**values):
         rows = [
-            (m, v, "share" if better == "higher" else "nats", better, 10, low, high)
+            (m, v, "nats" if better == "lower" else "share", better, 10, low, high)
             for m, (v, better, low, high) in values.items()
         ]
         return pd.DataFrame(
@@ -321,12 +321,22 @@ def test_the_shallowest_control_that_does_as_well():
         hard=(0.9, "higher", 0.85, 0.95),
         loss=(1.7, "lower", 1.6, 1.8),
         own=(1.0, "higher", 0.9, 1.0),
+        reference=(0.5, "", 0.1, 0.9),
     )
     bigram = table(
-        acc=(0.94, "higher", 0, 1), hard=(0.5, "higher", 0, 1), loss=(2.0, "lower", 0, 9)
+        acc=(0.94, "higher", 0, 1),
+        hard=(0.5, "higher", 0, 1),
+        loss=(2.0, "lower", 0, 9),
+        reference=(0.5, "", 0, 1),
     )
     one_layer = table(
         acc=(1.0, "higher", 0, 1), hard=(0.8, "higher", 0, 1), loss=(1.79, "lower", 0, 9)
     )
     found = shallowest_control(model, {"bigram": bigram, "one layer": one_layer})
-    assert found.to_dict() == {"acc": "bigram", "hard": "", "loss": "one layer", "own": ""}
+    assert found.to_dict() == {
+        "acc": "bigram",
+        "hard": "",
+        "loss": "one layer",
+        "own": "",
+        "reference": "",
+    }
