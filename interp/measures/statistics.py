@@ -5,11 +5,12 @@ correlated. All heads are tested on the same sign flips and resamples, so their 
 """
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import scipy.stats
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from interp.core.errors import InputError
 
@@ -58,6 +59,64 @@ def sign_flip_p(
             flips = rng.integers(0, 2, (stop - start, n_units))
         reached += ((1.0 - 2.0 * flips) @ differences >= bar).sum(axis=0)
     return reached / n_drawn if exact else (reached + 1) / (n_drawn + 1)
+
+
+def max_t_p(
+    blocks: Sequence[Float[np.ndarray, "_unit _column"]],
+    groups: Sequence[tuple[int, Int[np.ndarray, " _unit"]]] | None = None,
+    n_permutations: int = N_PERMUTATIONS,
+    seed: int = 0,
+) -> list[Float[np.ndarray, " _column"]]:
+    """Sign-flip p-values corrected for all columns of all blocks at once: single-step max-T.
+
+    The statistic of a column is `sum(d) / sqrt(sum(d**2))`, a rank-equivalent of Student's t that
+    exists when all differences are equal. A column's p-value is the share of sign patterns in
+    which the largest statistic of *any* column reaches the column's own, so a single false
+    rejection in the whole family has probability alpha at most, however the columns depend.
+
+    Args:
+        blocks: differences, one block for each role and kind of prompts.
+        groups: for each block the kind of prompts, as a number, and its units: the same unit of
+            the same kind has the same sign in all blocks. By default blocks share their rows.
+        n_permutations: random sign patterns.
+        seed: of the sign patterns.
+
+    Cost: as `sign_flip_p`.
+
+    Source: Westfall & Young 1993, single step.
+    """
+    if groups is None:
+        groups = [(0, np.arange(len(block))) for block in blocks]
+    n_units: dict[int, int] = {}
+    for kind, units in groups:
+        n_units[kind] = max(n_units.get(kind, 0), int(units.max(initial=-1)) + 1)
+    sizes = [np.sqrt((block**2).sum(axis=0)) for block in blocks]
+    scaled = [
+        np.divide(block, size, out=np.zeros_like(block), where=size > 0)
+        for block, size in zip(blocks, sizes, strict=True)
+    ]
+    rng = np.random.default_rng(seed)
+    largest = np.empty(n_permutations)
+    for start in range(0, n_permutations, _CHUNK):
+        rows = slice(start, min(start + _CHUNK, n_permutations))
+        n_rows = rows.stop - rows.start
+        # Sorted, so that the draw does not depend on the order of the blocks.
+        signs = {
+            kind: 1.0 - 2.0 * rng.integers(0, 2, (n_rows, n)) for kind, n in sorted(n_units.items())
+        }
+        tops = [
+            (signs[kind][:, units] @ block).max(axis=1)
+            for block, (kind, units) in zip(scaled, groups, strict=True)
+            if block.shape[1]
+        ]
+        largest[rows] = np.max(tops, axis=0) if tops else -np.inf
+    largest.sort()
+    adjusted = []
+    for block in scaled:
+        # Sums that differ only by rounding are ties, and ties count against the finding.
+        reached = n_permutations - np.searchsorted(largest, block.sum(axis=0) - 1e-9)
+        adjusted.append((reached + 1) / (n_permutations + 1))
+    return adjusted
 
 
 def bootstrap_interval(

@@ -1,0 +1,407 @@
+"""Score and control of every role, head and prompt, read while the model runs.
+
+Each version of a scene is run once. A layer's pattern is reduced to one number per prompt, head and
+reading before the next layer runs, so memory does not grow with the number of prompts (beyond the
+results), nor with the number of layers.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.core import HookedGPT, hook_name
+from interp.measures.roles import Role, RoleCells
+from interp.measures.scenes import Scene, Suite
+
+FULL_VOCABULARY = 2048  # beyond it, ranks are taken among as many random words
+MAX_PLACES = 32  # tokens of a prompt whose output is looked at
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class UnitValues:
+    """A role on one kind of prompts: one value per unit, layer and head.
+
+    Attributes:
+        score: of the role.
+        control: what it is held against.
+        unit: which unit each row is.
+    """
+
+    score: Float[np.ndarray, "unit layer head"]
+    control: Float[np.ndarray, "unit layer head"]
+    unit: Int[np.ndarray, " unit"]
+
+
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # score, control, unit
+
+
+@torch.no_grad()
+def read_suite(
+    model: HookedGPT,
+    suite: Suite,
+    roles: Sequence[Role],
+    *,
+    batch_size: int = 32,
+    mask: str | Tensor | dict | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, UnitValues]:
+    """Score and control of each role for each unit; roles without a target are left out.
+
+    Args:
+        model: any HookedGPT.
+        suite: the prompts.
+        roles: which roles; those that no scene supports are missing in the result.
+        batch_size: prompts in one forward pass.
+        mask: as in `HookedGPT.forward`.
+        seed: of the random heads beside the circuit roles, and of the sampled vocabulary.
+        progress: called with what is done, prompts done and prompts in all.
+
+    Cost: one forward pass per version without the unembedding; `d_head` multiplications per head,
+    token looked at and word of the vocabulary, twice.
+    """
+    circuits = _circuits(model, suite, roles, seed)
+    parts: dict[str, list[Part]] = {}
+    done, total = 0, sum(map(len, suite.scenes))
+    for scene in _chunks(suite, batch_size):
+        for role, part in _read_scene(model, scene, roles, circuits, mask).items():
+            parts.setdefault(role, []).append(part)
+        done += len(scene)
+        if progress is not None:
+            progress(f"heads on {suite.name}", done, total)
+    joined = {
+        name: tuple(np.concatenate(side) for side in zip(*found, strict=True))
+        for name, found in parts.items()
+    }
+    return {role.name: by_unit(*joined[role.name]) for role in roles if role.name in joined}
+
+
+def _chunks(suite: Suite, batch_size: int) -> Iterator[Scene]:
+    for scene in suite.scenes:
+        for start in range(0, len(scene), batch_size):
+            yield scene.rows(start, start + batch_size)
+
+
+def by_unit(score: np.ndarray, control: np.ndarray, unit: np.ndarray) -> UnitValues:
+    """Means over the prompts that share a unit."""
+    names, owner, size = np.unique(unit, return_inverse=True, return_counts=True)
+    sides = []
+    for side in (score, control):
+        total = np.zeros((len(size), *side.shape[1:]))
+        np.add.at(total, owner, side)
+        sides.append(total / size[:, None, None])
+    return UnitValues(*sides, names)
+
+
+def _read_scene(
+    model: HookedGPT,
+    scene: Scene,
+    roles: Sequence[Role],
+    circuits: "_Circuits | None",
+    mask: object,
+) -> dict[str, Part]:
+    device = model.W_E.device
+    cells: dict[str, RoleCells] = {}
+    for role in roles:
+        found = role.cells(scene, device) if role.cells is not None else None
+        if found is not None and found.defined.any():
+            cells[role.name] = found
+    dynamic = bool(scene.plain) and any(role.dynamic for role in roles)
+    read: dict[tuple[str, str], np.ndarray] = {}
+    for version, tokens in scene.versions.items():
+        weights = {
+            (name, side): getattr(of_role, side).weights
+            for name, of_role in cells.items()
+            for side in ("target", "control")
+            if getattr(of_role, side).version == version
+        }
+        plain = version == scene.plain
+        reader = _Reader(model, torch.as_tensor(tokens, device=device), weights)
+        if plain and dynamic:
+            reader.read_predicted()
+        if plain and circuits is not None:
+            reader.read_circuits(circuits)
+        read |= reader.run(mask)
+    parts: dict[str, Part] = {}
+    for role in roles:
+        name = role.name
+        if (name, "target") not in read:
+            continue
+        score, control = read[name, "target"], read[name, "control"]
+        defined = ~np.isnan(score).any((1, 2))
+        if name in cells:
+            defined &= cells[name].defined.cpu().numpy()
+        if defined.any():
+            parts[name] = (score[defined], control[defined], scene.unit[defined])
+    return parts
+
+
+class _Reader:
+    """One version's forward pass, and what its hooks gather: `batch layer head` per reading."""
+
+    def __init__(
+        self, model: HookedGPT, tokens: Int[Tensor, "batch pos"], weights: dict[tuple, Tensor]
+    ) -> None:
+        self.model, self.tokens = model, tokens
+        self.found: dict[tuple[str, str], list[Tensor]] = {}
+        self.hooks: list[tuple[str, Callable]] = []
+        self._layers = range(model.config.n_layers)
+        if weights:
+            wide = model.W_E.dtype == torch.float64
+            stacked = torch.stack([w.flatten(1) for w in weights.values()], dim=-1)
+            stacked = stacked.to(torch.float64 if wide else torch.float32)
+
+            def reduce(pattern: Tensor, point: object) -> None:
+                on_cells = pattern.flatten(2).to(stacked.dtype) @ stacked
+                for column, name in enumerate(weights):
+                    self._keep(name, on_cells[..., column])
+
+            self.hooks += [(hook_name("pattern", layer), reduce) for layer in self._layers]
+
+    def _keep(self, name: tuple[str, str], values: Float[Tensor, "batch head"]) -> None:
+        self.found.setdefault(name, []).append(values.double().cpu())
+
+    def run(self, mask: object) -> dict[tuple[str, str], Float[np.ndarray, "batch layer head"]]:
+        """Run the model, if anybody wants to know something."""
+        if self.hooks:
+            self.model.run_with_hooks(
+                self.tokens, self.hooks, stop_at_layer=self.model.config.n_layers, mask=mask
+            )
+        return {name: torch.stack(layers, 1).numpy() for name, layers in self.found.items()}
+
+    # --- attention to what the stream so far predicts ---
+
+    def read_predicted(self) -> None:
+        """Attention to the earlier token that the logit lens ranks highest, and to the others."""
+        predicted: dict[int, tuple[Tensor, Tensor]] = {}
+
+        def lens(layer: int) -> Callable:
+            def hook(resid: Tensor, point: object) -> None:
+                predicted[layer] = _predicted_cells(self.model, resid, self.tokens)
+
+            return hook
+
+        def attend(layer: int) -> Callable:
+            def hook(pattern: Tensor, point: object) -> None:
+                for side, weights in zip(("target", "control"), predicted.pop(layer), strict=True):
+                    values = torch.einsum("bhqk,bqk->bh", pattern, weights.to(pattern.dtype))
+                    self._keep(("copy_suppression", side), values)
+
+            return hook
+
+        for layer in self._layers:
+            self.hooks.append((hook_name("resid_pre", layer), lens(layer)))
+            self.hooks.append((hook_name("pattern", layer), attend(layer)))
+
+    # --- what heads write ---
+
+    def read_circuits(self, circuits: "_Circuits") -> None:
+        """Ranks of each token under the output of a head that attends to it."""
+        places = circuits.places(self.tokens)
+
+        def written(layer: int) -> Callable:
+            def hook(v: Tensor, point: object) -> None:
+                for name, values in circuits.of_heads(layer, v, self.tokens, places).items():
+                    self._keep(name, values)
+
+            return hook
+
+        def placebo(layer: int) -> Callable:
+            def hook(normalized: Tensor, point: object) -> None:
+                for name, values in circuits.of_random_heads(
+                    layer, normalized, self.tokens, places
+                ).items():
+                    self._keep(name, values)
+
+            return hook
+
+        stream = "normalized" if self.model.config.norm == "pre" else "resid_pre"
+        for layer in self._layers:
+            norm = "ln1" if stream == "normalized" else None
+            self.hooks.append((hook_name(stream, layer, norm), placebo(layer)))
+            self.hooks.append((hook_name("v", layer), written(layer)))
+
+
+def _predicted_cells(
+    model: HookedGPT, resid: Tensor, tokens: Int[Tensor, "batch pos"]
+) -> tuple[Float[Tensor, "batch query_pos key_pos"], Float[Tensor, "batch query_pos key_pos"]]:
+    """Cells of the most predicted earlier token, and of the other ones, averaged over queries.
+
+    Position 0, the query's own token and queries with fewer than two candidates do not count.
+    """
+    normed = model.ln_final(resid) if model.config.norm == "pre" else resid
+    logits = normed @ model.W_U.T[tokens].transpose(1, 2)  # batch query_pos key_pos
+    position = torch.arange(tokens.shape[1], device=tokens.device)
+    candidate = (position[:, None] > position) & (position >= 1)
+    candidate = candidate & (tokens[:, :, None] != tokens[:, None, :])
+    best = logits.masked_fill(~candidate, -torch.inf).amax(-1, keepdim=True)
+    target = candidate & (logits >= best)
+    other = candidate & ~target
+    counts = target.any(-1, keepdim=True) & other.any(-1, keepdim=True)
+    n_queries = counts.sum(1, keepdim=True).clamp(min=1)
+    # Prompts without such a query get NaN, which marks them as undefined.
+    lacking = torch.where(counts.any(1, keepdim=True), 0.0, torch.nan).double()
+    return tuple(
+        (hits & counts).double() / hits.sum(-1, keepdim=True).clamp(min=1) / n_queries + lacking
+        for hits in (target, other)
+    )
+
+
+def _circuits(
+    model: HookedGPT, suite: Suite, roles: Sequence[Role], seed: int
+) -> "_Circuits | None":
+    kinds = {role.circuit: role.name for role in roles if role.circuit}
+    if suite.successor is None:
+        kinds.pop("successor", None)
+    return _Circuits(model, suite, kinds, seed) if kinds else None
+
+
+class _Circuits:
+    """Output matrices folded with the unembedding, and those of random heads beside them.
+
+    The final norm's centring and weights are folded in; its scale is positive and changes no rank.
+    Biases behind the heads are left out, since they say nothing about a token.
+    """
+
+    def __init__(self, model: HookedGPT, suite: Suite, kinds: dict[str, str], seed: int) -> None:
+        self.model, self.kinds = model, kinds
+        self.generator = torch.Generator().manual_seed(seed)
+        config, device = model.config, model.W_E.device
+        self.dtype = torch.float64 if model.W_E.dtype == torch.float64 else torch.float32
+        self.special = torch.tensor(suite.special, device=device, dtype=torch.long)
+        words = [t for t in range(config.d_vocab) if t not in set(suite.special)]
+        words = torch.tensor(words, device=device)
+        if len(words) > FULL_VOCABULARY:
+            drawn = torch.randperm(len(words), generator=self.generator)[:FULL_VOCABULARY]
+            words = words[drawn.to(device).sort().values]
+        self.words = words
+        W_U = model.W_U.to(self.dtype)
+        if config.norm == "pre":
+            W_U = model.ln_final.w.to(self.dtype)[:, None] * W_U
+            W_U = W_U - W_U.mean(0)
+        self.W_U_words = W_U[:, words]
+        self.W_U_rows = W_U.T
+        self.successor = None
+        if "successor" in kinds:
+            self.successor = torch.as_tensor(suite.successor, device=device)
+
+    # What a token's rank is taken at.
+
+    def places(self, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch place"]:
+        """Positions looked at: words from position 1 on, evenly spaced if there are many."""
+        n_pos = tokens.shape[1]
+        positions = torch.arange(min(1, n_pos - 1), n_pos, device=tokens.device)
+        if len(positions) > MAX_PLACES:
+            step = torch.linspace(0, len(positions) - 1, MAX_PLACES, device=tokens.device)
+            positions = positions[step.round().long()]
+        return positions
+
+    def of_heads(
+        self, layer: int, v: Tensor, tokens: Tensor, places: Tensor
+    ) -> dict[tuple[str, str], Float[Tensor, "batch head"]]:
+        """The statistics of all heads of a layer, and the controls that are their own."""
+        values: dict[tuple[str, str], list[Tensor]] = {}
+        W_O = self.model.blocks[layer].attn.W_O.to(self.dtype)
+        seen = tokens[:, places]
+        v = v[:, places].to(self.dtype)
+        for head in range(v.shape[2]):
+            found = self._statistics(v[:, :, head] @ W_O[head], seen)
+            if self.successor is not None:
+                found |= self._successors(v[:, :, head] @ W_O[head], seen)
+            for name, value in found.items():
+                values.setdefault(name, []).append(value)
+        return {name: torch.stack(heads, 1) for name, heads in values.items()}
+
+    def of_random_heads(
+        self, layer: int, stream: Tensor, tokens: Tensor, places: Tensor
+    ) -> dict[tuple[str, str], Float[Tensor, "batch head"]]:
+        """The same for heads with the singular values of these and random directions."""
+        attn = self.model.blocks[layer].attn
+        values: dict[tuple[str, str], list[Tensor]] = {}
+        if not {"top", "bottom", "percentile"} & set(self.kinds):
+            return {}
+        seen, stream = tokens[:, places], stream[:, places].to(self.dtype)
+        W_V, W_O = attn.W_V.to(self.dtype), attn.W_O.to(self.dtype)
+        for head in range(attn.n_heads):
+            left, right = (self._frame(W_V.shape[1], W_V.shape[2]) for _ in range(2))
+            spectrum = ov_singular_values(W_V[head], W_O[head])
+            written = (stream @ left * spectrum) @ right.T
+            for (name, _), value in self._statistics(written, seen).items():
+                values.setdefault((name, "control"), []).append(value)
+        return {name: torch.stack(heads, 1) for name, heads in values.items()}
+
+    def _frame(self, d_model: int, d_head: int) -> Float[Tensor, "d_model rank"]:
+        drawn = torch.randn(d_model, min(d_head, d_model), generator=self.generator)
+        return torch.linalg.qr(drawn.double())[0].to(self.W_U_rows)
+
+    def _statistics(
+        self, written: Float[Tensor, "batch place d_model"], tokens: Int[Tensor, "batch place"]
+    ) -> dict[tuple[str, str], Float[Tensor, " batch"]]:
+        kinds = set(self.kinds) & {"top", "bottom", "percentile"}
+        if not kinds:
+            return {}
+        above, tied, n_others = self._ranks(written, tokens)
+        below = n_others - above - tied
+        # Ties count against a hit: a head that writes nothing raises nothing.
+        shares = {
+            "top": (above + tied == 0).double(),
+            "bottom": (below + tied == 0).double(),
+            "percentile": (below + 0.5 * tied).double() / n_others.clamp(min=1),
+        }
+        counts = ~torch.isin(tokens, self.special)
+        return {(self.kinds[kind], "target"): _mean_where(shares[kind], counts) for kind in kinds}
+
+    def _successors(self, written: Tensor, tokens: Tensor) -> dict[tuple[str, str], Tensor]:
+        forward = self.successor
+        back = torch.full_like(forward, -1)
+        back[forward[forward >= 0]] = (forward >= 0).nonzero()[:, 0]
+        one = _follow(forward, tokens)
+        away = (_follow(forward, one), _follow(back, tokens), _follow(back, _follow(back, tokens)))
+        hits = []
+        for wanted in (one, *away):
+            above, tied, _ = self._ranks(written, wanted.clamp(min=0))
+            counts = (wanted >= 0) & (one >= 0) & (wanted != one)
+            counts = counts if len(hits) else one >= 0
+            hits.append(_mean_where((above + tied == 0).double(), counts))
+        control = torch.stack(hits[1:]).nanmean(0)
+        name = self.kinds["successor"]
+        control = torch.where(hits[0].isnan() | ~control.isnan(), control, 0.0)
+        return {(name, "target"): hits[0], (name, "control"): control}
+
+    def _ranks(
+        self, written: Tensor, tokens: Int[Tensor, "batch place"]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """How many other words have a larger logit than the token, how many the same one."""
+        logits = written @ self.W_U_words
+        own = (written * self.W_U_rows[tokens]).sum(-1, keepdim=True)
+        # Beyond rounding, so that equal logits stay ties after a rotation of the weights.
+        slack = 1e-9 if self.dtype == torch.float64 else 1e-5
+        near = slack * logits.abs().amax(-1, keepdim=True)
+        above = (logits > own + near).sum(-1)
+        tied = ((logits - own).abs() <= near).sum(-1)
+        itself = torch.isin(tokens, self.words).long()
+        return above, (tied - itself).clamp(min=0), len(self.words) - itself
+
+
+def ov_singular_values(
+    W_V: Float[Tensor, "d_model d_head"], W_O: Float[Tensor, "d_head d_model"]
+) -> Float[Tensor, " rank"]:
+    """Singular values of `W_V @ W_O`, through two small triangular factors."""
+    left, right = torch.linalg.qr(W_V, mode="r")[1], torch.linalg.qr(W_O.T, mode="r")[1]
+    return torch.linalg.svdvals(left @ right.T)
+
+
+def _follow(table: Tensor, tokens: Tensor) -> Tensor:
+    return torch.where(tokens >= 0, table[tokens.clamp(min=0)], -1)
+
+
+def _mean_where(values: Tensor, counts: Tensor) -> Float[Tensor, " batch"]:
+    """Mean over the places that count; NaN where none does, which marks a prompt as undefined."""
+    total = (values * counts).sum(-1)
+    n = counts.sum(-1)
+    return torch.where(n > 0, total / n.clamp(min=1), torch.nan)
