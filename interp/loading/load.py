@@ -24,8 +24,7 @@ from interp.loading.weights import (
     DTYPES,
     WeightFiles,
     build_model,
-    check_finite,
-    parameter_shapes,
+    check_parameters,
     read_parameters,
     stored_as_gpt2,
     stored_as_ours,
@@ -55,6 +54,8 @@ def load_model(
               raw weights, from the Hugging Face cache, else from the hub;
             - a directory in Hugging Face's GPT-2 format or as written by `save` (a name above wins
               over a directory of that name; write ./gpt2 for the directory);
+            - a folder of `interp train` (its finished model, else its newest checkpoint), or one of
+              its checkpoint files;
             - `random:` and any of these names: the same shape and tokenizer, GPT-2's random
               initial weights from `seed`; needs no network for a published GPT-2;
             - a live `TransformerBridge`: its present weights are copied.
@@ -129,10 +130,30 @@ def _from_directory(
 ) -> HookedGPT:
     path = path.expanduser()
     _refuse_revision(str(path), revision)
+    path = _inside_run(path)
+    if (path.is_file() and path.suffix == ".safetensors") or path.name == "checkpoints":
+        return _from_run(path, dtype, device)
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise InputError(f"{path} {what}; expected a directory with config.json and weights.")
     return _from_files(path, dtype, device, path.resolve().name)
+
+
+def _inside_run(path: Path) -> Path:
+    """Of a training run, the finished model, else the folder of its checkpoints."""
+    if (path / "config.json").exists():
+        return path
+    if (path / "final" / "config.json").is_file():
+        return path / "final"
+    return path / "checkpoints" if (path / "checkpoints").is_dir() else path
+
+
+def _from_run(path: Path, dtype: torch.dtype, device: torch.device) -> HookedGPT:
+    from interp.loading.training_runs import from_checkpoint
+
+    model, facts = from_checkpoint(path, device, dtype)
+    _describe(model, source="checkpoint", loader="safetensors", **facts)
+    return model
 
 
 def _from_files(directory: Path, dtype: torch.dtype, device: torch.device, name: str) -> HookedGPT:
@@ -155,6 +176,7 @@ def _from_files(directory: Path, dtype: torch.dtype, device: torch.device, name:
         path=str(directory.resolve()),
         stored_dtype=stored_dtype(stored),
         unused_config_fields=list(fields.unused),
+        **({"training": facts["training"]} if facts.get("training") else {}),
     )
     return model
 
@@ -223,9 +245,9 @@ def _from_hub(
     model.provenance |= {
         "name": model.name,
         "source": "hub",
-        "hub_id": snapshot.hub_id,
-        "revision": revision,
-        "commit": snapshot.commit,
+        "repository": snapshot.hub_id,
+        "revision": snapshot.commit,
+        "revision_asked_for": revision,
     }
     return model
 
@@ -244,7 +266,7 @@ def _through_transformerlens(
     bridge = boot(directory, dtype)
     config, parameters = bridge_parameters(bridge, fields.config)
     del bridge
-    _check_parameters(config, parameters, f"the bridge of {directory}")
+    check_parameters(config, parameters, f"the bridge of {directory}")
     model = build_model(config, parameters, device)
     model.tokenizer = _tokenizer_of(directory, values, config)
     _describe(
@@ -265,7 +287,7 @@ def _from_bridge(bridge: Any, device: torch.device, dtype: torch.dtype) -> Hooke
     fields = bridge_config(bridge)
     config, shared = bridge_parameters(bridge, fields.config)
     where = f"the bridge {bridge.cfg.model_name!r}"
-    _check_parameters(config, shared, where)
+    check_parameters(config, shared, where)
     # The bridge lives on; whatever happens to its weights must not reach ours.
     parameters = {name: t.to(device="cpu", dtype=dtype, copy=True) for name, t in shared.items()}
     model = build_model(config, parameters, device)
@@ -286,17 +308,6 @@ def _from_bridge(bridge: Any, device: torch.device, dtype: torch.dtype) -> Hooke
         packages=("transformer-lens", "transformers"),
     )
     return model
-
-
-def _check_parameters(config: GPTConfig, parameters: dict[str, Any], where: str) -> None:
-    for name, shape in parameter_shapes(config).items():
-        tensor = parameters[name]
-        if tuple(tensor.shape) != shape:
-            raise InputError(
-                f"{where}: {name} has shape {list(tensor.shape)}, but the config calls for "
-                f"{list(shape)}."
-            )
-        check_finite(name, tensor, where)
 
 
 def _random(

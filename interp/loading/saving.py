@@ -118,8 +118,16 @@ def _own_config(model: HookedGPT) -> dict[str, Any]:
 
 
 def _facts(model: HookedGPT) -> dict[str, Any]:
-    dtype = str(model.embed.W_E.dtype).removeprefix("torch.")
-    return {"dtype": dtype, "interp": {"name": model.name, "processing": list(model.processing)}}
+    """What neither format has a field for; transformers keeps it and ignores it."""
+    notes: dict[str, Any] = {"name": model.name, "processing": list(model.processing)}
+    training = model.provenance.get("training") or {
+        key: model.provenance[key]
+        for key in ("recipe", "steps", "tokens")
+        if key in model.provenance
+    }
+    if training:
+        notes["training"] = training
+    return {"dtype": str(model.embed.W_E.dtype).removeprefix("torch."), "interp": notes}
 
 
 def _token_ids(model: HookedGPT) -> dict[str, int | None]:

@@ -189,9 +189,11 @@ def _offline() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No progress bars, warnings or log lines; the user's own settings are put back afterwards."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
     from transformers.utils import logging as hf_logging
 
-    bars = hf_logging.is_progress_bar_enabled()
+    # transformers' switch moves the hub's along with its own.
+    bars, hub_bars = hf_logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
     loggers = [logging.getLogger(name) for name in ("transformers", "transformer_lens")]
     levels = [logger.level for logger in loggers]
     root_level = logging.root.manager.disable
@@ -208,3 +210,5 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
             if bars:
                 hf_logging.enable_progress_bar()
+                if not hub_bars:
+                    disable_progress_bars()

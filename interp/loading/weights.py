@@ -171,6 +171,23 @@ def check_finite(name: str, tensor: Tensor, where: str) -> None:
         )
 
 
+def check_parameters(config: GPTConfig, parameters: Mapping[str, Tensor], where: str) -> None:
+    """Every parameter of the config is there, in its shape and finite.
+
+    Raises:
+        InputError: naming the first that is not.
+    """
+    for name, shape in parameter_shapes(config).items():
+        if name not in parameters:
+            raise InputError(f"{where} lacks {name}.")
+        if tuple(parameters[name].shape) != shape:
+            raise InputError(
+                f"{where}: {name} has shape {list(parameters[name].shape)}, but the config calls "
+                f"for {list(shape)}."
+            )
+        check_finite(name, parameters[name], where)
+
+
 def stored_as_gpt2(files: WeightFiles, config: GPTConfig) -> dict[str, StoredTensor]:
     """Match a GPT-2 checkpoint's tensors to our parameters.
 

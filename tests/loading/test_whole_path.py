@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -27,11 +26,8 @@ def test_gpt2_from_a_hand_made_cache(tmp_path, hf_home, no_network):
     for name in ("vocab.json", "merges.txt"):
         (snapshot / name).write_bytes((GPT2_TOKENIZER / name).read_bytes())
 
-    started = time.monotonic()
     model = load_model("gpt2")
-    seconds = time.monotonic() - started
 
-    assert seconds < 20  # no retry storm; about 1 s, and 4 s for importing TransformerLens
     assert model.n_params == 124_439_808
     assert model.tokenizer.encode("Hello, world!") == [50256, 15496, 11, 995, 0]
     tokens, _ = model.to_tokens("The Eiffel tower is in the city of")
