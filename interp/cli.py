@@ -10,6 +10,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import shlex
 import sys
 import time
@@ -22,6 +23,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 import studies
+from interp.core.errors import InputError, RunError
 
 Switch = Annotated[bool, FlagCreatePairsOff]
 Dtype = Literal["float32", "fp32", "float64", "fp64", "bfloat16", "bf16", "float16", "fp16"]
@@ -213,15 +215,28 @@ def _tyro(kind: Any, argv: list[str], prog: str, description: str) -> Any:
             return tyro.cli(kind, args=argv, prog=prog, description=description)
     except SystemExit as request:
         if request.code:
-            _say(f"error: {_unboxed(printed.getvalue())}; see {prog} --help")
+            said = re.sub(r"^Error parsing [A-Z]\w*: ", "", _unboxed(printed.getvalue()))
+            _say(f"error: {said}; see {prog} --help")
         raise
 
 
 def _unboxed(printed: str) -> str:
-    """The message inside the frame that tyro draws, without its title and its last hint."""
-    inside = [line.strip("│ ") for line in printed.splitlines() if line.startswith("│")]
-    rules = [row for row, line in enumerate(inside) if set(line) == {"─"}]
-    return " ".join(" ".join(inside[: rules[0] if rules else None]).split()).rstrip(".:")
+    """What tyro says about a wrong call, without its frame, its title and its last hint.
+
+    On terminals without UTF-8 there is no frame, but a line under the title.
+    """
+    parts: list[list[str]] = [[]]
+    for line in printed.splitlines():
+        text = line.strip("│╭╮╰╯ ")
+        if text and not text.strip("─-"):
+            parts.append([])
+        elif not text.startswith("─"):  # the title within the frame
+            parts[-1].append(text)
+    said = [" ".join(" ".join(part).split()).rstrip(".:") for part in parts]
+    if "╭" not in printed:
+        said = said[1:]  # the title
+    said = [part for part in said if part and not part.startswith(("For full", "Argument help"))]
+    return "; ".join(said) or "this call cannot be understood"
 
 
 # --------------------------------------------------------------------------------- commands
@@ -274,8 +289,6 @@ def _report(command: Report) -> int:
 def _generate(command: Generate) -> None:
     model = _load(command)
     if model.tokenizer is None:
-        from interp.core.errors import InputError
-
         raise InputError(f"{command.model} has no tokenizer, so it cannot read a prompt")
     ids = model.tokenizer.encode(command.prompt)
     options = {
@@ -311,6 +324,8 @@ def _train(command: Train) -> None:
     from interp import learning, loading
 
     recipe = _recipe(command)
+    if command.threads < 1:
+        raise InputError(f"--threads starts at 1, but {command.threads} was given")
     torch.set_num_threads(command.threads)
     out = command.out or Path("runs") / command.recipe
     with _progress(not command.no_progress) as progress:
@@ -361,8 +376,6 @@ def _device(asked: str) -> str:
         InputError: if PyTorch does not know the device or this machine lacks it.
     """
     import torch
-
-    from interp.core.errors import InputError
 
     if asked == "auto":
         if torch.cuda.is_available():
@@ -445,8 +458,6 @@ def _recipe(command: Train) -> Any:
     from interp.learning import RECIPES
 
     if command.recipe not in RECIPES:
-        from interp.core.errors import InputError
-
         raise InputError(f"no recipe is called {command.recipe!r}; there are: {', '.join(RECIPES)}")
     changes = {"n_steps": command.steps, "seed": command.seed}
     return dataclasses.replace(
@@ -469,7 +480,17 @@ def _models() -> dict[str, str]:
 def _recipes() -> dict[str, str]:
     from interp.learning import RECIPES
 
-    return {name: "" for name in RECIPES}
+    return {name: _described(recipe) for name, recipe in RECIPES.items()}
+
+
+def _described(recipe: Any) -> str:
+    config = recipe.config
+    tokens = recipe.n_steps * recipe.tokens_per_step / 1e6
+    layers = "1 layer" if config.n_layers == 1 else f"{config.n_layers} layers"
+    return (
+        f"{layers} of {config.n_heads} heads, d_model {config.d_model}, on the {recipe.task} task: "
+        f"{recipe.n_steps} steps, {tokens:.1f} M tokens, seed {recipe.seed}"
+    )
 
 
 def _tensor(ids: list[list[int]], model: Any) -> Any:
@@ -502,13 +523,9 @@ def _progress(wanted: bool) -> Iterator[Callable[[str, int, int], None] | None]:
 def _explain(error: Exception) -> tuple[int, str]:
     """Exit code and one sentence for an error."""
     sentence = " ".join(str(error).split())
-    # Told apart by name: importing the classes would import PyTorch for a misspelt study.
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if "InputError" in names:
+    if isinstance(error, InputError):
         return EXIT_WRONG_CALL, sentence
-    if "RunError" in names:
-        return EXIT_FAILED, sentence
-    if isinstance(error, OSError):
+    if isinstance(error, RunError | OSError):
         return EXIT_FAILED, sentence
     return EXIT_FAILED, f"unexpected {type(error).__name__}: {sentence} (--debug shows where)"
 

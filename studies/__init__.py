@@ -7,7 +7,7 @@ path: no study may bear the name of a module that Python or a dependency imports
 """
 
 import ast
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +32,14 @@ class StudyConfig:
     """At most this many prompts of each kind."""
     quick: bool = False
     """Fewer prompts and permutations: a first look within seconds, with wider intervals."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name == "seed" else 1
+            if isinstance(value, int) and not isinstance(value, bool) and value < least:
+                flag = f"--{field.name.replace('_', '-')}"
+                raise InputError(f"{flag} starts at {least}, but {value} was given")
 
 
 def questions() -> dict[str, str]:

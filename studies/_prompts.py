@@ -62,6 +62,17 @@ def text_prompts(model: "HookedGPT", n_prompts: int, seed: int) -> "PromptSet | 
     return None
 
 
+def same_length(prompts: "PromptSet", seed: int) -> np.ndarray:
+    """All prompts without artificial repeats, cut to the shortest, in random order.
+
+    In random order, because neighbours of one length may come from one template.
+    """
+    sides = [getattr(batch, prompts.plain) for batch in prompts.batches]
+    shortest = min(side.shape[1] for side in sides)
+    rows = np.concatenate([side[:, :shortest] for side in sides])
+    return np.random.default_rng(seed).permutation(rows)
+
+
 def lecture_tokens(model: "HookedGPT", fallback: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """The lectures' sentence in the model's tokens, with their texts; else the fallback's start."""
     if model.tokenizer is None:

@@ -105,13 +105,13 @@ def _measure(
     heads = measures.head_role_scores(model, prompt_sets, **options, progress=progress)
     few = _prompt_sets(model, replace(config, n_prompts=min(N_RANDOM_INIT, config.n_prompts)))
     of_random = measures.head_role_scores(random_init, few, **options, progress=None)
-    longest = max(prompt_sets[-1].batches, key=len).tokens
-    tokens, texts = _prompts.lecture_tokens(model, longest[0])
+    plain = _prompts.same_length(prompt_sets[-1], config.seed)
+    tokens, texts = _prompts.lecture_tokens(model, plain[0])
     tables = (
         _role_tables(heads, of_random)
-        | _divergence_tables(model, random_init, longest, config)
+        | _divergence_tables(model, random_init, plain, config)
         | _use_tables(model, tokens, texts)
-        | _sum_tables(model, longest, config)
+        | _sum_tables(model, plain, config)
     )
     facts = {
         "prompts": [f"{prompts.name}: {prompts.description}" for prompts in prompt_sets],
