@@ -173,25 +173,23 @@ def role_strength(frame: pd.DataFrame) -> pd.DataFrame:
     """How far each head fills each role, on the prompts that decide.
 
     The contrast in units of the smallest effect; for a role that needs others, the smallest of
-    theirs and its own. Over it AUROCs are taken.
+    theirs and its own. AUROCs are taken over it.
 
     Returns:
         `role`, `layer`, `head`, `strength`, `q` (the largest of the conditions'), `label`.
     """
-    decisive = frame[frame["decisive"]].copy()
-    decisive["strength"] = decisive["contrast"] / decisive["smallest_effect"]
-    by_role = {role: rows.set_index(["layer", "head"]) for role, rows in decisive.groupby("role")}
+    decisive = frame[frame["decisive"]].set_index(["layer", "head"])
+    decisive = decisive.assign(strength=decisive["contrast"] / decisive["smallest_effect"])
+    by_role = dict(list(decisive.groupby("role", sort=False)))
     parts = []
     for name, rows in by_role.items():
         role = REGISTRY.get(name)
         if role is None or not role.label:
             continue
         strength, q = rows["strength"], rows["q"]
-        for need in role.needs:
-            if need not in by_role:
-                continue
-            strength = np.minimum(strength, by_role[need]["strength"].reindex(rows.index))
-            q = np.maximum(q, by_role[need]["q"].reindex(rows.index))
+        for need in (by_role[need] for need in role.needs if need in by_role):
+            strength = np.minimum(strength, need["strength"].reindex(rows.index))
+            q = np.maximum(q, need["q"].reindex(rows.index))
         part = pd.DataFrame({"role": name, "strength": strength, "q": q, "label": rows["label"]})
         parts.append(part.reset_index()[["role", "layer", "head", "strength", "q", "label"]])
     return pd.concat(parts, ignore_index=True)
@@ -327,7 +325,7 @@ def _tested(
 
 
 def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add `decisive`, `passes` and `label`."""
+    """Add `decisive`, `passes` and `label`, and the rows of roles that show in several ways."""
     suite = frame.pop("suite")
     frame["decisive"] = suite == suite.groupby(frame["role"]).transform("max")
     frame["passes"] = (
@@ -335,6 +333,8 @@ def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
         & (frame["ci_low"] > frame["smallest_effect"])
         & (frame["q"] < ALPHA)
     )
+    derived = [_best_of(frame, role) for role in REGISTRY.values() if role.either]
+    frame = pd.concat([frame, *(part for part in derived if part is not None)], ignore_index=True)
     held = frame["decisive"] & frame["passes"]
     places = pd.MultiIndex.from_frame(frame[["layer", "head"]])
     label = held.copy()
@@ -348,3 +348,18 @@ def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
             holds = set(places[(frame["role"] == need) & held])
             label &= ~of_role | np.array([place in holds for place in places])
     return frame.assign(label=label)
+
+
+def _best_of(frame: pd.DataFrame, role: Role) -> pd.DataFrame | None:
+    """For each head, the decisive row of the alternative that it fills best.
+
+    The row repeats a test that is in the family already, so it does not enter the correction again.
+    """
+    if not set(role.needs) <= set(frame["role"]):
+        return None
+    rows = frame[frame["decisive"] & frame["role"].isin(role.either)]
+    if rows.empty:
+        return None
+    strength = rows["contrast"] / rows["smallest_effect"] + 1e9 * rows["passes"]
+    best = strength.groupby([rows["layer"], rows["head"]], sort=True).idxmax()
+    return frame.loc[best].assign(role=role.name)

@@ -190,7 +190,7 @@ class _Reader:
             def hook(pattern: Tensor, point: object) -> None:
                 for side, weights in zip(("target", "control"), predicted.pop(layer), strict=True):
                     values = torch.einsum("bhqk,bqk->bh", pattern, weights.to(pattern.dtype))
-                    self._keep(("copy_suppression", side), values)
+                    self._keep(("predicted_token", side), values)
 
             return hook
 

@@ -4,7 +4,8 @@ Three kinds of reading exist. A role that is about *attention* names cells of a 
 cells (`cells`). A role that is about *what is written* names a statistic of the head's output at
 the tokens of a prompt, through the unembedding (`circuit`): a control head with the same singular
 values and random singular vectors stands beside it. A role may need others to hold as well
-(`needs`): an induction head attends in the right place *and* raises what it attends to.
+(`needs`): an induction head attends in the right place *and* raises what it attends to. Or it can
+show in several ways (`either`).
 
 Each difference of score and control is tested over prompts against the role's smallest effect of
 interest, declared here and nowhere else.
@@ -70,6 +71,7 @@ class Role:
         circuit: for roles about what is written: "top", "bottom", "successor", "percentile".
         dynamic: the cells depend on what the model predicts: "predicted".
         needs: further roles that must hold for the same head.
+        either: roles of which one must hold; its numbers are then this role's.
         behaviour: what an ablation should change: the loss on repeats, the answers of the role's
             own prompts, or the prediction in general.
         requires: what prompts must have, for messages.
@@ -84,6 +86,7 @@ class Role:
     circuit: str = ""
     dynamic: str = ""
     needs: tuple[str, ...] = ()
+    either: tuple[str, ...] = ()
     behaviour: Behaviour = "prediction"
     requires: str = ""
     label: bool = True
@@ -334,6 +337,16 @@ ALL_ROLES: tuple[Role, ...] = (
         requires="parsed prompts with a noun between head noun and verb",
     ),
     Role(
+        "name_mover",
+        "attention to a name from where somebody must be named",
+        "the same cells with another word in place of the name",
+        _ATTENTION,
+        cells=pair_cells("name_mover"),
+        needs=("copying",),
+        behaviour="answers",
+        requires="prompts with marked names",
+    ),
+    Role(
         "copying",
         "share of tokens that the head's output raises most of all words",
         "a head of the same singular values and random directions, same tokens",
@@ -351,11 +364,20 @@ ALL_ROLES: tuple[Role, ...] = (
     ),
     Role(
         "copy_suppression",
+        "attention to an earlier token that is the query's own, or that the stream so far predicts",
+        "as for duplicate_token and predicted_token",
+        _ATTENTION,
+        needs=("anti_copying",),
+        either=("duplicate_token", "predicted_token"),
+        requires=_REPEAT,
+    ),
+    Role(
+        "predicted_token",
         "attention to the earlier token that the stream so far predicts most",
         "mean attention to the other earlier tokens of the same query",
         _ATTENTION,
         dynamic="predicted",
-        needs=("anti_copying",),
+        label=False,
         requires="prompts of at least 4 tokens",
     ),
     Role(
@@ -392,5 +414,6 @@ def chosen_roles(names: tuple[str, ...] | None = None) -> tuple[Role, ...]:
     for name in names:
         if name not in REGISTRY:
             raise InputError(f"{name!r} is no role; there are: {', '.join(REGISTRY)}")
-    wanted = {*names, *(need for name in names for need in REGISTRY[name].needs)}
+    known = [REGISTRY[name] for name in names]
+    wanted = {*names, *(other for role in known for other in (*role.needs, *role.either))}
     return tuple(role for role in ALL_ROLES if role.name in wanted)
