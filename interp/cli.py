@@ -30,6 +30,7 @@ Dtype = Literal["float32", "fp32", "float64", "fp64", "bfloat16", "bf16", "float
 DTYPES = {"fp32": "float32", "fp64": "float64", "bf16": "bfloat16", "fp16": "float16"}
 
 _typed: list[str] = []  # the arguments of this call, for provenance
+FEW_PARAMETERS = 2_000_000
 EXIT_FAILED, EXIT_WRONG_CALL, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -366,6 +367,9 @@ def _load(command: ModelOptions) -> Any:
         offline=command.offline,
         seed=getattr(command, "seed", 0),
     )
+    if model.n_params < FEW_PARAMETERS:
+        # More threads would wait for each other longer than they work.
+        torch.set_num_threads(1)
     return model
 
 

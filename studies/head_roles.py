@@ -221,27 +221,29 @@ def _rank_correlation(a: "pd.Series", b: "pd.Series") -> float:
 def _divergence_tables(
     model: "HookedGPT", random_init: "HookedGPT", tokens: Any, config: Config
 ) -> dict[str, Table]:
-    import pandas as pd
-
-    rows, pairs = [], None
-    for weights, one in (("as given", model), ("random", random_init)):
-        divergence = measures.pattern_divergence(one, tokens)
-        units = divergence.units
-        row = measures.paired_contrast(
-            units[["two_heads_nats"]].to_numpy(),
-            units[["one_head_nats"]].to_numpy(),
-            config.n_permutations,
-            config.n_resamples,
-            config.seed,
-        ).rename(columns={"score": "two_heads_nats", "control": "one_head_nats"})
-        row.insert(0, "weights", weights)
-        rows.append(row)
-        pairs = divergence.pairs if pairs is None else pairs
+    given, random = (measures.pattern_divergence(one, tokens) for one in (model, random_init))
+    row = measures.paired_contrast(
+        given.units[["two_heads_nats"]].to_numpy(),
+        random.units[["two_heads_nats"]].to_numpy(),
+        config.n_permutations,
+        config.n_resamples,
+        config.seed,
+    ).rename(columns={"score": "two_heads_nats", "control": "two_heads_random_init_nats"})
+    row.insert(2, "one_head_nats", given.units["one_head_nats"].mean())
+    pairs = given.pairs
+    other = pairs[["layer_a", "head_a"]].to_numpy() != pairs[["layer_b", "head_b"]].to_numpy()
+    nearest = pairs[other.any(axis=1)].sort_values("js_nats", kind="stable").iloc[:1]
+    row["most_alike"] = " and ".join(
+        plots.head_label(nearest[f"layer_{side}"].iloc[0], nearest[f"head_{side}"].iloc[0])
+        for side in "ab"
+        if len(nearest)
+    )
+    row["most_alike_nats"] = nearest["js_nats"].min() if len(nearest) else 0.0
     return {
         "divergence": Table(
-            pd.concat(rows, ignore_index=True),
-            "Mean divergence of two heads on one prompt, and of one head on two prompts (nats); "
-            "n counts pairs of prompts",
+            row,
+            "Mean divergence of two heads on one prompt, the same with random weights, and of one "
+            "head between two prompts (nats); n counts pairs of prompts",
         ),
         "divergence_pairs": Table(
             pairs,
@@ -459,10 +461,9 @@ def _kinds_of_prompts(tables: dict[str, Table]) -> FigurePart:
 
 
 def _heads_differ(tables: dict[str, Table]) -> FigurePart:
-    given = {
-        "two": Cell("divergence", 0, "two_heads_nats"),
-        "one": Cell("divergence", 0, "one_head_nats"),
-    }
+    row = tables["divergence"].frame
+    cells = {name: Cell("divergence", 0, name) for name in row.columns}
+    two, one = cells["two_heads_nats"], cells["one_head_nats"]
     return FigurePart(
         name="heads_differ",
         question="Do different heads learn different patterns?",
@@ -471,42 +472,39 @@ def _heads_differ(tables: dict[str, Table]) -> FigurePart:
             "Matrix of divergences, heads of all layers on both sides; off the diagonal the mean "
             "is {two:.2f} nats, on the diagonal, where a head meets itself on another prompt, "
             "{one:.2f} nats.",
-            **given,
+            two=two,
+            one=one,
         ),
         answer=Sentence(
-            "Two heads differ by {two:.2f} nats on the same prompt, one head by {one:.2f} nats "
-            "between two prompts: {contrast:.2f} nats more (95 % interval {ci_low:.2f} to "
-            "{ci_high:.2f}, p {p:p}, {n} pairs of prompts). With random weights two heads differ "
-            "by {random:.2f} nats.",
-            **given,
-            contrast=Cell("divergence", 0, "contrast"),
-            ci_low=Cell("divergence", 0, "ci_low"),
-            ci_high=Cell("divergence", 0, "ci_high"),
-            p=Cell("divergence", 0, "p"),
-            n=Cell("divergence", 0, "n"),
-            random=Cell("divergence", 1, "two_heads_nats"),
+            "Two heads differ by {two:.2f} nats on the same prompt, with random weights by "
+            "{random:.2f}: {contrast:.2f} nats more (95 % interval {ci_low:.2f} to {ci_high:.2f}, "
+            "p {p:p}, {n} pairs of prompts). Most alike are {most_alike}, {most_alike_nats:.2f}.",
+            two=two,
+            random=cells["two_heads_random_init_nats"],
+            **{
+                name: cells[name]
+                for name in cells
+                if name in ("contrast", "ci_low", "ci_high", "p", "n")
+                or name.startswith("most_alike")
+            },
         ),
         tables=("divergence", "divergence_pairs"),
         how_to_read="Dark is alike, bright is different; ln 2 = 0.69 means that two heads never "
         "look at the same token. Blocks along the diagonal are layers, and dark squares off it are "
-        "families of heads that do the same.",
+        "families of heads that do the same. The diagonal shows one head on two prompts: bright "
+        "where its pattern follows the words rather than the positions.",
         scene="the many heads of multi-headed attention in chapter 6",
         change_our_mind=Sentence(
-            "Random weights that differ as much: there two heads differ by {random:.2f} nats and "
-            "one head between prompts by {random_one:.2f}.",
-            random=Cell("divergence", 1, "two_heads_nats"),
-            random_one=Cell("divergence", 1, "one_head_nats"),
+            "Random weights whose heads differ as much: they differ by {random:.2f} nats. And for "
+            "scale: one head differs from itself by {one:.2f} nats between two prompts.",
+            random=cells["two_heads_random_init_nats"],
+            one=one,
         ),
-        facts={"null": "the same head between two prompts; two heads with random weights"},
-        uninformative="Heads with random weights differ as much."
-        if not _heads_differ_more_than_random(tables)
-        else "",
+        facts={"null": "two heads of the same shape with random weights, on the same prompts"},
+        uninformative=""
+        if row["ci_low"].iloc[0] > MIN_DIVERGENCE
+        else "Heads with random weights differ as much.",
     )
-
-
-def _heads_differ_more_than_random(tables: dict[str, Table]) -> bool:
-    two_heads = tables["divergence"].frame["two_heads_nats"]
-    return bool(two_heads[0] > two_heads[1] + MIN_DIVERGENCE)
 
 
 def _weight_and_use(tables: dict[str, Table]) -> FigurePart:
@@ -668,7 +666,7 @@ def _on_softmax(tables: dict[str, Table]) -> tuple[Finding, ...]:
             63,
             "fails" if total["smallest"] >= 0 else "holds",
             said(
-                "Nothing in a pattern is negative: the smallest weight is {smallest:.1e}. Only "
+                "Nothing in a pattern is negative: the smallest weight is {smallest:.1g}. Only "
                 "scores before the softmax can be.",
                 "smallest",
             ),
@@ -707,26 +705,26 @@ def _on_roles(tables: dict[str, Table]) -> Finding:
 
 def _on_different_heads(tables: dict[str, Table]) -> Finding:
     row = tables["divergence"].frame.iloc[0]
-    if row["ci_low"] > MIN_DIVERGENCE and _heads_differ_more_than_random(tables):
+    if row["ci_low"] > MIN_DIVERGENCE:
         verdict = "holds"
     else:
-        verdict = "fails" if row["ci_high"] < 0 else "undecided"
+        verdict = "fails" if row["ci_high"] < MIN_DIVERGENCE else "undecided"
     return Finding(
         104,
         verdict,
         Sentence(
-            "Two heads differ by {two:.2f} nats on one prompt, one head by {one:.2f} nats between "
-            "two prompts, two heads with random weights by {random:.2f} nats.",
+            "Two heads differ by {two:.2f} nats on one prompt, by {random:.2f} with random "
+            "weights; one head differs from itself by {one:.2f} nats between two prompts.",
             two=Cell("divergence", 0, "two_heads_nats"),
+            random=Cell("divergence", 0, "two_heads_random_init_nats"),
             one=Cell("divergence", 0, "one_head_nats"),
-            random=Cell("divergence", 1, "two_heads_nats"),
         ).text(tables),
         value=row["contrast"],
-        unit="nats, between heads minus within",
+        unit="nats between heads, above random weights",
         ci_low=row["ci_low"],
         ci_high=row["ci_high"],
-        null=row["one_head_nats"],
-        null_name="one head, two prompts",
+        null=row["two_heads_random_init_nats"],
+        null_name="nats with random weights",
         p=row["p"],
         n=row["n"],
         figure="heads_differ",

@@ -11,7 +11,7 @@ from interp.core.errors import RunError
 from interp.reporting.files import write_file
 from interp.reporting.pages import render
 from interp.reporting.results import VERDICTS, Finding
-from interp.reporting.tables import csv_text, shown_text
+from interp.reporting.tables import brief_number, csv_text
 
 _COLUMNS = [
     "claim",
@@ -59,7 +59,7 @@ def write_index(model_dir: str | Path) -> Path:
         "studies": studies,
         "claims": rows,
         "verdicts": VERDICTS,
-        "shown": shown_text,
+        "brief": brief_number,
     }
     page = folder / "index.html"
     write_file(page, render("index.html.j2", view))

@@ -17,7 +17,7 @@ from interp.reporting.files import folder_name, replaced_folder
 from interp.reporting.pages import render
 from interp.reporting.provenance import commit
 from interp.reporting.results import FigurePart, StudyResult, Table
-from interp.reporting.tables import cell_text, csv_text, safe_text, shown_text
+from interp.reporting.tables import brief_number, cell_text, csv_text, safe_text, shown_text
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FEW_ROWS = 20  # longer tables are folded away
@@ -131,6 +131,7 @@ def _view(result: StudyResult, csvs: dict[str, str], pngs: dict[str, bytes]) -> 
         "headline": result.headline.html(result.tables),
         "figures": [_figure_view(part, result, tables, pngs) for part in result.figures],
         "findings": result.findings,
+        "brief": brief_number,
         "shown": shown_text,
         "provenance": _flat(result.provenance),
     }

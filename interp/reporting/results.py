@@ -150,7 +150,7 @@ def _formatted(value: Any, spec: str) -> str:
     shown = format(value, spec)
     if shown.startswith("-") and not any(digit in shown for digit in "123456789"):
         shown = shown[1:]
-    return shown.replace("-", "−") if spec.endswith("f") else shown
+    return shown.replace("-", "−")
 
 
 @dataclass(frozen=True)

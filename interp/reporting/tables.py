@@ -60,6 +60,14 @@ def shown_text(value: Any, column: str) -> str:
     return f"{number:.3f}".replace("-", "−")
 
 
+def brief_number(value: float | None) -> str:
+    """A finding's number in three significant digits; whole numbers as such."""
+    if value is None:
+        return "–"
+    text = f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else f"{value:.3g}"
+    return text.replace("-", "−")
+
+
 def cell_texts(frame: pd.DataFrame) -> list[list[str]]:
     """The rows as they stand in the CSV."""
     columns = [frame[name].tolist() for name in frame.columns]

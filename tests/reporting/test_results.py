@@ -47,7 +47,7 @@ def test_table_text_is_escaped_in_html_and_braces_of_the_template_are_text():
         (0.0126, "p", "= 0.013"),
         (-0.25, ".1f", "−0.2"),
         (-0.001, ".2f", "0.00"),
-        (2.5e-7, ".1e", "2.5e-07"),
+        (2.5e-7, ".1e", "2.5e−07"),
         (12, "", "12"),
     ],
 )
