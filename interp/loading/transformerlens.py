@@ -4,6 +4,9 @@ TransformerLens takes seconds to import and its compatibility mode peaks at five
 so it is imported only when a model comes through it, its raw weights are taken over without a copy,
 and it is let go again. Its import and its boot also change global state (log levels, warning
 filters) and draw progress bars; all that is undone or kept quiet here.
+
+The tensors that come out are transformers' own: copy-on-write maps of the cached file. Writing to
+them never reaches the file; the cache, in turn, never rewrites a file in place.
 """
 
 import logging
