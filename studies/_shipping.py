@@ -32,6 +32,8 @@ HEADS = {
 BARS = {
     "repeat_loss_first": ("≥", 5.0),
     "repeat_loss_second": ("≤", 0.7),
+    "long_repeat_loss_first": ("≥", 5.0),
+    "long_repeat_loss_second": ("≤", 0.7),
     "best_previous_token": ("≥", 0.5),
     "best_induction_contrast": ("≥", 0.7),
     "agreement": ("≥", 0.97),
@@ -43,7 +45,9 @@ BARS = {
     "facts": ("≥", 0.97),
     "gender_direction": ("≥", 0.95),
 }
-ONE_LAYER_BARS = {"repeat_loss_first": ("≥", 5.0), "repeat_loss_second": ("≥", 5.0)}
+# At block lengths that occur in training a single layer learns the periods by position, and falls
+# below 5 nats; 16 is longer than any, and asks for the earlier occurrence itself.
+ONE_LAYER_BARS = {"long_repeat_loss_first": ("≥", 5.0), "long_repeat_loss_second": ("≥", 5.0)}
 
 ABOUT = {
     "small": "The model that all studies run on unless told otherwise.",

@@ -7,6 +7,7 @@ long as a shallower control has it, so each is called by the shallowest of three
 as well: word frequencies, pairs of words, and a model with a single layer.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -52,9 +53,12 @@ LABELS = {
     "analogy_nearest": "… nearest word, no arithmetic",
     "loss": "held-out text",
     "best_loss": "best possible there",
-    "repeat_loss_first": "repeated block, first time",
-    "repeat_loss_second": "repeated block, second time",
-    "repeat_loss_control": "second time, nothing repeated",
+    "repeat_loss_first": "block of 12 words, first time",
+    "repeat_loss_second": "… second time (12)",
+    "repeat_loss_control": "… in its place, nothing repeated (12)",
+    "long_repeat_loss_first": "block of 16, longer than in training, first time",
+    "long_repeat_loss_second": "… second time (16)",
+    "long_repeat_loss_control": "… in its place, nothing repeated (16)",
 }
 
 
@@ -182,8 +186,8 @@ def _tables(scores: "pd.DataFrame") -> dict[str, Table]:
         "gap": value["loss"] - value["best_loss"],
         "loss": value["loss"],
         "best_loss": value["best_loss"],
-        "perplexity": 2.718281828459045 ** value["loss"],
-        "best_perplexity": 2.718281828459045 ** value["best_loss"],
+        "perplexity": math.exp(value["loss"]),
+        "best_perplexity": math.exp(value["best_loss"]),
     }
     caption = "`shallowest` is the first control inside or beyond the model's interval"
     return {
@@ -258,25 +262,29 @@ def _losses(tables: dict[str, Table]) -> FigurePart:
         picture=plots.loss_dots(tables["losses"].frame, list(CONTROLS.values())),
         alt=Sentence(
             "Loss per token of the model and its controls on held-out text and on random blocks "
-            "shown twice. The model falls from {first:.2f} nats at the first showing to "
-            "{second:.2f} at the second.",
+            "shown twice. At 16 words the model falls from {first:.2f} nats at the first showing "
+            "to {second:.2f} at the second.",
             first=cells["first"],
             second=cells["second"],
         ),
         answer=Sentence(
             "Held-out text costs {loss:.3f} nats per token, {gap:.3f} above the language's own "
-            "entropy ({best:.3f}, exact). A random block costs {first:.2f} at the first showing "
-            "and {second:.2f} at the second (95 % interval {low:.2f} to {high:.2f}); with one "
-            "layer {one:.2f}.",
+            "entropy ({best:.3f}, exact). A random block of 16 words, longer than any in training, "
+            "costs {first:.2f} at the first showing and {second:.2f} at the second (95 % interval "
+            "{low:.2f} to {high:.2f}); with one layer {one:.2f}.",
             **cells,
         ),
         tables=("losses",),
         how_to_read="Further left is better. No model can be left of the best possible loss on "
-        "held-out text, which the grammar gives exactly. The last row is the control of the row "
-        "above it: the same positions, with nothing to copy.",
+        "held-out text, which the grammar gives exactly. Each block has its control: the same "
+        "positions, with nothing to copy. Blocks of 12 occur in training, so their period can be "
+        "learned by position.",
         change_our_mind=Sentence(
-            "A single layer that profits from the repetition as well: it stays at {one:.2f} nats.",
+            "A single layer that profits from the repetition as well. At a length it was trained "
+            "on it does, in part ({short:.2f} nats): it knows the periods by position. At 16 it "
+            "has nothing ({one:.2f}).",
             one=cells["one"],
+            short=Cell("losses", _row(tables, "losses", "repeat_loss_second"), "one layer"),
         ),
         facts={"null": "exact entropy of the language; blocks that do not repeat; one layer"},
     )
@@ -330,7 +338,7 @@ def _perplexity(tables: dict[str, Table]) -> Finding:
 
 
 def _depth(tables: dict[str, Table]) -> Finding:
-    row = tables["losses"].frame.set_index("metric").loc["repeat_loss_second"]
+    row = tables["losses"].frame.set_index("metric").loc["long_repeat_loss_second"]
     one = row["one layer"]
     compared = one == one  # NaN for the one-layer model itself
     deeper = compared and row["ci_high"] < one - MARGIN
@@ -338,15 +346,15 @@ def _depth(tables: dict[str, Table]) -> Finding:
         113,
         "holds" if deeper else "undecided",
         Sentence(
-            "A repeated random block costs {second:.2f} nats per token at the second showing; one "
-            "layer of the same width stays at {one:.2f}.",
-            second=Cell("losses", _row(tables, "losses", "repeat_loss_second"), "value"),
-            one=Cell("losses", _row(tables, "losses", "repeat_loss_second"), "one layer"),
+            "A random block of 16 words, longer than any in training, costs {second:.2f} nats per "
+            "token at its second showing; one layer of the same width stays at {one:.2f}.",
+            second=Cell("losses", _row(tables, "losses", "long_repeat_loss_second"), "value"),
+            one=Cell("losses", _row(tables, "losses", "long_repeat_loss_second"), "one layer"),
         ).text(tables)
         if compared
         else "This model has one layer itself; there is nothing shallower to compare it with.",
         value=row["value"],
-        unit="nats per token, second copy",
+        unit="nats per token, second copy of 16",
         ci_low=row["ci_low"],
         ci_high=row["ci_high"],
         null=one if compared else None,

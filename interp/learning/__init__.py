@@ -4,7 +4,6 @@ from interp.learning.evaluation import (
     Suite,
     evaluate,
     evaluation_table,
-    ngram_controls,
     shallowest_control,
 )
 from interp.learning.recipes import RECIPES, Recipe
@@ -18,7 +17,6 @@ __all__ = [
     "evaluation_table",
     "learning_rate",
     "make_optimizer",
-    "ngram_controls",
     "shallowest_control",
     "train",
     "training_step",

@@ -269,26 +269,6 @@ def quick_evaluation(
     return run
 
 
-def ngram_controls(
-    language: Language, *, n: int = 200, seed: int = 0, n_tokens: int = 1_000_000, n_ctx: int = 64
-) -> dict[str, pd.DataFrame]:
-    """The same table for the models that need no network: `unigram` and `bigram`.
-
-    Args:
-        language: the language.
-        n: prompts per metric.
-        seed: of the prompts and of the counted text.
-        n_tokens: length of the counted text.
-        n_ctx: context of the models that they are compared with.
-    """
-    suite = Suite.sample(language, n=n, seed=seed, n_ctx=n_ctx)
-    counts = prompts.ngram_counts(n_tokens, seed, n_ctx)
-    return {
-        name: suite.run(NgramPredictions(counts, order))
-        for name, order in (("unigram", 1), ("bigram", 2))
-    }
-
-
 def shallowest_control(table: pd.DataFrame, controls: dict[str, pd.DataFrame]) -> pd.Series:
     """For each metric the first control that does as well as the model, up to the model's error.
 

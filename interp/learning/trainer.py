@@ -186,7 +186,7 @@ class _Run:
     def _open(self, resume: bool) -> None:
         checkpoint = newest_checkpoint(self.checkpoints) if resume else None
         if checkpoint is not None:
-            saved = checkpoint.facts["recipe"] | {"data": checkpoint.facts.get("data", self.data)}
+            saved = checkpoint.facts["recipe"] | {"data": checkpoint.facts.get("data")}
             asked = self.recipe.to_dict() | {"data": self.data}
             refuse_other_recipe(saved, asked, self.folder)
             self._load(checkpoint)

@@ -127,7 +127,7 @@ def test_a_rigged_table_gives_the_accuracies_and_losses_counted_by_hand():
         slice(1, 3),
         slice(3, 5),
     )
-    frame = Suite(pairs, windows, best, blocks).run(table)
+    frame = Suite(pairs, windows, best, {"repeat_loss": blocks}).run(table)
     values = as_dict(frame)
     assert values["three_of_five"] == pytest.approx(3 / 5)
     assert values["a_tie"] == 0.5
