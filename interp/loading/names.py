@@ -70,7 +70,8 @@ def _size_of_shipped(name: str) -> str:
     # Only for a listing: a damaged file is reported when the model is loaded.
     try:
         config = json.loads((SHIPPED_FOLDER / name / "config.json").read_text())
-        return f"{config['n_layer']} layers of {config['n_head']} heads"
+        layers = "1 layer" if config["n_layer"] == 1 else f"{config['n_layer']} layers"
+        return f"{layers} of {config['n_head']} heads"
     except (OSError, ValueError, KeyError, TypeError):
         return "trained on the library's own language"
 
