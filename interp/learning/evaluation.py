@@ -28,10 +28,17 @@ REFERENCES = (
     "best_loss",
     "repeat_loss_first",
     "repeat_loss_control",
+    "long_repeat_loss_first",
+    "long_repeat_loss_control",
     "neutral_direction",
     "analogy_nearest",
 )
 """Rows that other rows are compared with; to do well on them is no ability."""
+
+REPEATS = {"repeat_loss": 12, "long_repeat_loss": 16}
+"""Length of the repeated blocks, in tokens, by the start of the metric's name. Blocks of up to 12
+occur in training, so that a single layer can learn their periods by position and profit from them;
+16 never occurs, and only a model that finds the earlier occurrence itself can use it."""
 
 PairSet = Callable[[int, int], list[MinimalPair]]
 
@@ -151,13 +158,13 @@ class Suite:
         pairs: minimal pairs by metric.
         windows: held-out windows; int64 [batch pos].
         best: exact loss of the best possible model on them, nats; [batch pos-1].
-        blocks: random blocks shown twice.
+        blocks: random blocks shown twice, by the start of the metric's name (`REPEATS`).
     """
 
     pairs: dict[str, list[MinimalPair]]
     windows: Int[np.ndarray, "batch pos"]
     best: Float[np.ndarray, "batch target"]
-    blocks: prompts.RepeatedBlocks
+    blocks: dict[str, prompts.RepeatedBlocks]
 
     @classmethod
     def sample(cls, language: Language, *, n: int = 200, seed: int = 0, n_ctx: int = 64) -> "Suite":
@@ -182,7 +189,7 @@ class Suite:
             {name: make(n, seed) for name, make in PAIR_SETS.items()},
             windows,
             np.stack([-language.log_probs(window) for window in windows]),
-            prompts.repeated_blocks(n, seed=seed),
+            {name: prompts.repeated_blocks(n, k, seed) for name, k in REPEATS.items()},
         )
 
     def run(self, scored: NextToken) -> pd.DataFrame:
@@ -202,14 +209,14 @@ class Suite:
         yield _loss_row("loss", losses.mean(axis=1))
         yield _loss_row("best_loss", self.best.mean(axis=1))
         yield _loss_row("loss_gap", (losses - self.best).mean(axis=1))
-        repeated = scored.losses(self.blocks.tokens)
-        control = scored.losses(self.blocks.control)
-        first, second = (
-            slice(copy.start - 1, copy.stop - 1) for copy in (self.blocks.first, self.blocks.second)
-        )
-        yield _loss_row("repeat_loss_first", repeated[:, first].mean(axis=1))
-        yield _loss_row("repeat_loss_second", repeated[:, second].mean(axis=1))
-        yield _loss_row("repeat_loss_control", control[:, second].mean(axis=1))
+        for name, blocks in self.blocks.items():
+            repeated, control = scored.losses(blocks.tokens), scored.losses(blocks.control)
+            first, second = (
+                slice(copy.start - 1, copy.stop - 1) for copy in (blocks.first, blocks.second)
+            )
+            yield _loss_row(f"{name}_first", repeated[:, first].mean(axis=1))
+            yield _loss_row(f"{name}_second", repeated[:, second].mean(axis=1))
+            yield _loss_row(f"{name}_control", control[:, second].mean(axis=1))
 
     def _accuracies(self, scored: NextToken) -> Iterator[tuple]:
         every = [pair for pairs in self.pairs.values() for pair in pairs]
