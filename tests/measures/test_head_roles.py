@@ -21,7 +21,7 @@ from interp.measures import (
     role_summary,
     text_prompts,
 )
-from interp.measures.head_roles import role_values
+from interp.measures.head_roles import RoleValues, role_values
 from interp.measures.stimuli import PromptBatch
 
 LAYERS, PROMPTS, HEADS, POSITIONS = 2, 7, 3, 11
@@ -317,6 +317,29 @@ def test_discovery_and_confirmation_halves_do_not_share_prompts():
     frame = head_role_scores(tiny_model(), [prompts], n_permutations=50, n_resamples=50)
     assert (frame["n"] == 20).all()
     assert (frame["contrast"] != frame["contrast_discovery"]).all()
+
+
+def test_a_role_needs_size_certainty_and_significance(monkeypatch):
+    """Four heads: clear; large on average but unsure; sure but small; noise."""
+    rng = np.random.default_rng(0)
+    contrast = np.stack(
+        [
+            0.5 + 0.01 * rng.random(48),
+            np.tile([0.0, 0.28], 24),
+            0.05 + 0.001 * rng.random(48),
+            rng.normal(0, 0.3, 48),
+        ],
+        axis=-1,
+    ).reshape(48, 2, 2)
+    values = RoleValues(contrast + 0.2, np.full_like(contrast, 0.2))
+    monkeypatch.setattr(
+        "interp.measures.head_roles.role_values", lambda *_, **__: {"induction": values}
+    )
+    prompts = random_token_prompts(np.arange(1, 37), 48, n_ctx=23, bos_id=0)
+    frame = head_role_scores(tiny_model(), [prompts], n_permutations=500, n_resamples=500)
+    assert (frame["q"] < 0.05).tolist() == [True, True, True, False]
+    assert (frame["contrast_discovery"] > 0.1).tolist()[:3] == [True, True, False]
+    assert frame["confirmed"].tolist() == [True, False, False, False]
 
 
 def test_selection_alone_does_not_confirm():

@@ -26,10 +26,12 @@ def test_all_sign_patterns_agree_with_scipy_exactly():
     assert sign_flip_p(differences) == pytest.approx(scipy_p(differences, np.inf), abs=1e-12)
 
 
-def test_ties_count_against_the_finding_as_in_scipy():
-    """Differences of 0.1 and 0.3 sum to the same number in many ways that differ by rounding."""
-    differences = np.array([0.1, 0.1, 0.1, 0.3, 0.3, 0.3, -0.3, 0.1])[:, None]
-    assert sign_flip_p(differences) == pytest.approx(scipy_p(differences, np.inf), abs=1e-12)
+def test_ties_count_against_the_finding():
+    """Oracle: the same numbers times 10, which are whole, so that equal sums are equal."""
+    whole = np.array([1, 2, -3, 7, 1, 2, -3, 4])[:, None]
+    differences = np.array([0.1, 0.2, -0.3, 0.7, 0.1, 0.2, -0.3, 0.4])[:, None]
+    sums = (1 - 2 * ((np.arange(2**8)[:, None] >> np.arange(8)) & 1)) @ whole
+    assert sign_flip_p(differences) == (sums >= whole.sum()).mean()
 
 
 def test_sampled_sign_patterns_agree_with_scipy_within_their_noise():

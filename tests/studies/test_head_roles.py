@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -57,6 +58,23 @@ def test_the_study_answers_its_claims(on_language):
     assert all(
         finding.figure in {f.name for f in on_language.figures} for finding in by_claim.values()
     )
+
+
+@pytest.mark.parametrize(
+    "changes, verdicts",
+    [
+        ({}, ["holds", "imprecise", "fails"]),
+        ({"row_deviation": 1e-3}, ["fails", "imprecise", "fails"]),
+        ({"column_deviation": 1e-8}, ["holds", "holds", "fails"]),
+        ({"smallest": -0.1}, ["fails", "imprecise", "holds"]),
+        ({"largest": 1.5}, ["fails", "imprecise", "fails"]),
+    ],
+)
+def test_verdicts_on_the_softmax_follow_the_numbers(on_language, changes, verdicts):
+    total = on_language.tables["sums_total"]
+    changed = dataclasses.replace(total, frame=total.frame.assign(**changes))
+    found = head_roles._on_softmax(on_language.tables | {"sums_total": changed})
+    assert [finding.verdict for finding in found] == verdicts
 
 
 def test_text_of_the_language_decides(on_language):
