@@ -13,6 +13,7 @@ from interp.corpus import Language, TriggerTask
 from interp.corpus.prompts import MinimalPair, NgramCounts, RepeatedBlocks
 from interp.learning import RECIPES, Suite, evaluate, evaluation_table, shallowest_control
 from interp.learning.evaluation import (
+    REPEATS,
     ModelPredictions,
     NgramPredictions,
     TriggerEvaluation,
@@ -62,6 +63,7 @@ def test_the_best_possible_model_does_everything_that_the_language_decides(langu
     assert values["repeat_loss_first"] > 5
     assert values["repeat_loss_control"] == np.inf  # the grammar repeats every block
     assert values["repeat_loss_second"] < 0.7
+    assert values["long_repeat_loss_second"] == np.inf  # longer than any block of the language
     hidden = {name: pairs for name, pairs in suite.pairs.items() if name not in shown}
     with np.errstate(invalid="ignore"):
         values = as_dict(replace(suite, pairs=hidden).run(Oracle(Language(held_out=True))))
@@ -73,7 +75,8 @@ def test_a_model_without_weights_knows_nothing(language, suite):
     config = replace(RECIPES["small"].config, n_layers=1)
     zero = HookedGPT(config, init=InitScales(0.0, 0.0, 0.0, 0.0, 0.0)).eval()
     values = as_dict(suite.run(ModelPredictions(zero)))
-    for name in ("loss", "repeat_loss_first", "repeat_loss_second", "repeat_loss_control"):
+    copies = [f"{name}_{copy}" for name in REPEATS for copy in ("first", "second", "control")]
+    for name in ("loss", *copies):
         assert values[name] == pytest.approx(math.log(config.d_vocab), rel=1e-6)
     assert values["loss_gap"] == pytest.approx(values["loss"] - values["best_loss"], rel=1e-9)
     # One right word against one wrong one is a tie, one against eleven is lost.
