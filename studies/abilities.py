@@ -189,10 +189,16 @@ def _tables(scores: "pd.DataFrame") -> dict[str, Table]:
         "perplexity": math.exp(value["loss"]),
         "best_perplexity": math.exp(value["best_loss"]),
     }
+    hidden = ["unit", "better"]  # the caption says it
     caption = "`shallowest` is the first control inside or beyond the model's interval"
     return {
-        "abilities": Table(shares, f"Accuracy on held-out prompts, one row per ability; {caption}"),
-        "losses": Table(losses, "Loss per token (nats), one row per kind of text"),
+        "abilities": Table(
+            shares.drop(columns=hidden),
+            f"Accuracy on held-out prompts, one row per ability; {caption}",
+        ),
+        "losses": Table(
+            losses.drop(columns=hidden), "Loss per token (nats), one row per kind of text"
+        ),
         "overview": Table(pd.DataFrame([overview]), "In all"),
     }
 
@@ -245,7 +251,9 @@ def _abilities(tables: dict[str, Table]) -> FigurePart:
 
 
 def _losses(tables: dict[str, Table]) -> FigurePart:
-    second, first = (_row(tables, "losses", f"repeat_loss_{copy}") for copy in ("second", "first"))
+    second, first = (
+        _row(tables, "losses", f"long_repeat_loss_{copy}") for copy in ("second", "first")
+    )
     cells = {
         "gap": Cell("overview", 0, "gap"),
         "loss": Cell("overview", 0, "loss"),
