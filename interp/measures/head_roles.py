@@ -467,11 +467,8 @@ def _batch_values(
     model: HookedGPT, batch: PromptBatch, plain: str
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """For each role: score and control `batch layer head` where defined, and the units."""
-    device = model.W_E.device
-    tokens, control = (
-        torch.as_tensor(side, device=device) for side in (batch.tokens, batch.control)
-    )
-    queries = torch.as_tensor(batch.queries, device=device)
+    # Cells are made on the CPU: they are double, which not every device knows.
+    tokens, control, queries = map(torch.as_tensor, (batch.tokens, batch.control, batch.queries))
     repeat_roles = {
         "duplicate_token": duplicate_token_cells(tokens, queries),
         "induction": induction_cells(tokens, queries),
@@ -502,16 +499,17 @@ def _read(
 ) -> dict[tuple[str, str], Float[np.ndarray, "batch layer head"]]:
     """Attention on several weightings of the pattern at once, one layer's pattern at a time."""
     weights = torch.stack([cell.flatten(1) for cell in cells.values()], dim=-1)
-    weights = weights.to(torch.float64 if model.W_E.dtype == torch.float64 else torch.float32)
+    dtype = torch.float64 if model.W_E.dtype == torch.float64 else torch.float32
+    weights = weights.to(device=model.W_E.device, dtype=dtype)
     layers: list[np.ndarray] = []
 
     def reduce(pattern: Tensor, hook: object) -> None:
         on_cells = pattern.flatten(2).to(weights.dtype) @ weights
-        layers.append(on_cells.double().cpu().numpy())
+        layers.append(on_cells.cpu().double().numpy())
 
     n_layers = model.config.n_layers
     hooks = [(hook_name("pattern", layer), reduce) for layer in range(n_layers)]
-    model.run_with_hooks(tokens, hooks, stop_at_layer=n_layers)
+    model.run_with_hooks(tokens.to(model.W_E.device), hooks, stop_at_layer=n_layers)
     stacked = np.stack(layers, axis=1)
     return {name: stacked[..., column] for column, name in enumerate(cells)}
 

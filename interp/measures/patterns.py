@@ -29,7 +29,7 @@ def pattern_sums(model: HookedGPT, tokens: Tokens, batch_size: int = 32) -> pd.D
 
     def look(layer: int) -> Callable[[Tensor, object], None]:
         def hook(pattern: Tensor, point: object) -> None:
-            rows, columns = (pattern.double().sum(dim=axis) for axis in (-1, -2))
+            rows, columns = (pattern.cpu().double().sum(dim=axis) for axis in (-1, -2))
             parts.append(
                 {
                     "layer": layer,
@@ -140,7 +140,7 @@ def _all_patterns(
     """Patterns of all heads of all layers, from the second query on, on the CPU in float64."""
     rows = torch.as_tensor(tokens, device=model.W_E.device)
     _, cache = model.run_with_cache(rows, lambda name: name.endswith("attn.hook_pattern"))
-    return torch.cat([cache[name] for name in cache], dim=1)[:, :, 1:].double().cpu()
+    return torch.cat([cache[name] for name in cache], dim=1)[:, :, 1:].cpu().double()
 
 
 def _between_heads(
@@ -190,22 +190,22 @@ def weight_and_use(model: HookedGPT, tokens: Int[np.ndarray, " pos"]) -> WeightA
     _, cache = model.run_with_cache(rows, names)
     cells, heads = [], []
     for layer in layers:
-        weight = cache["pattern", layer][0].double()
-        value, W_O = cache["v", layer][0].double(), model.blocks[layer].attn.W_O.double()
+        sides = cache["pattern", layer][0], cache["v", layer][0], model.blocks[layer].attn.W_O
+        weight, value, W_O = (side.cpu().double() for side in sides)
         written = einsum(value, W_O, "key head d_head, head d_head d_model -> head key d_model")
         carried = weight * written.norm(dim=-1)[:, None, :]
         total = carried.sum(dim=-1, keepdim=True)
         use = torch.where(total > 0, carried / total.clamp(min=1e-300), 0.0)
         moved = torch.where(total[..., 0] > 0, (weight - use).abs().sum(dim=-1) / 2, 1.0)
-        cells.append(_cell_rows(layer, weight.cpu().numpy(), use.cpu().numpy()))
+        cells.append(_cell_rows(layer, weight.numpy(), use.numpy()))
         heads.append(
             pd.DataFrame(
                 {
                     "layer": layer,
                     "head": np.arange(len(weight)),
-                    "first_token_weight": weight[:, 1:, 0].mean(dim=-1).cpu().numpy(),
-                    "first_token_use": use[:, 1:, 0].mean(dim=-1).cpu().numpy(),
-                    "moved": moved[:, 1:].mean(dim=-1).cpu().numpy(),
+                    "first_token_weight": weight[:, 1:, 0].mean(dim=-1).numpy(),
+                    "first_token_use": use[:, 1:, 0].mean(dim=-1).numpy(),
+                    "moved": moved[:, 1:].mean(dim=-1).numpy(),
                 }
             )
         )
