@@ -20,6 +20,9 @@ class NotApplicable(InputError):
     """The study's question makes no sense for this model; the message says why."""
 
 
+COMMANDS = ("verify",)  # modules here that measure no model that a user gives
+
+
 @dataclass(frozen=True)
 class StudyConfig:
     """Options that every study takes."""
@@ -45,7 +48,11 @@ class StudyConfig:
 def questions() -> dict[str, str]:
     """The studies by name, each with the question that it asks; no study is imported."""
     files = sorted(Path(__file__).parent.glob("*.py"))
-    return {file.stem: _first_line(file) for file in files if not file.stem.startswith("_")}
+    return {
+        file.stem: _first_line(file)
+        for file in files
+        if not file.stem.startswith("_") and file.stem not in COMMANDS
+    }
 
 
 def load(name: str) -> ModuleType:

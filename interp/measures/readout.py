@@ -292,7 +292,7 @@ class _Circuits:
 
     # What a token's rank is taken at.
 
-    def places(self, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch place"]:
+    def places(self, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, " place"]:
         """Positions looked at: words from position 1 on, evenly spaced if there are many."""
         n_pos = tokens.shape[1]
         positions = torch.arange(min(1, n_pos - 1), n_pos, device=tokens.device)

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from interp.core.errors import InputError
 from interp.measures.head_roles import (
+    Cells,
     duplicate_token_cells,
     first_token_cells,
     induction_cells,
@@ -53,7 +54,7 @@ class RoleCells:
     defined: Bool[Tensor, " batch"]
 
 
-Cells = Callable[[Scene, torch.device], RoleCells | None]
+Reading = Callable[[Scene, torch.device], RoleCells | None]
 Behaviour = Literal["repeats", "answers", "prediction"]
 
 
@@ -82,7 +83,7 @@ class Role:
     measures: str
     control: str
     smallest_effect: float
-    cells: Cells | None = None
+    cells: Reading | None = None
     circuit: str = ""
     dynamic: str = ""
     needs: tuple[str, ...] = ()
@@ -95,7 +96,9 @@ class Role:
 # ------------------------------------------------------------------------------- attention cells
 
 
-def _plain(cells: Callable[[Tensor], tuple], scene: Scene, device: torch.device):
+def _plain(
+    cells: Callable[[Tensor], Cells], scene: Scene, device: torch.device
+) -> RoleCells | None:
     """Cells that need no structure, read on the version without any."""
     if not scene.plain:
         return None
@@ -106,7 +109,9 @@ def _plain(cells: Callable[[Tensor], tuple], scene: Scene, device: torch.device)
     )
 
 
-def _repeats(cells: Callable[[Tensor, Tensor], tuple], scene: Scene, device: torch.device):
+def _repeats(
+    cells: Callable[[Tensor, Tensor], Cells], scene: Scene, device: torch.device
+) -> RoleCells | None:
     """Cells of a repeat; the control reads the same cells where the repeat is taken out."""
     if scene.queries is None or not scene.queries.any():
         return None
@@ -129,7 +134,7 @@ def _lags(n_pos: int, batch: int, device: torch.device) -> tuple[Tensor, Tensor,
     return query, key, query - key
 
 
-def lag_cells(lag: int) -> Cells:
+def lag_cells(lag: int) -> Reading:
     """Keys a fixed distance back, against the other ones among the last four tokens.
 
     The control lies as near as possible: a head that looks at all of its neighbourhood is no head
@@ -186,7 +191,7 @@ def _position_sink(scene: Scene, device: torch.device) -> RoleCells | None:
     return RoleCells(Side("without", found.target), Side("without", found.control), found.defined)
 
 
-def pair_cells(role: str) -> Cells:
+def pair_cells(role: str) -> Reading:
     """Cells of a role whose queries and keys are marked in the scene."""
 
     def cells(scene: Scene, device: torch.device) -> RoleCells | None:
@@ -207,13 +212,13 @@ def pair_cells(role: str) -> Cells:
     return cells
 
 
-def match_cells(offset: int) -> Cells:
+def match_cells(offset: int) -> Reading:
     """The key `offset` places after the earlier occurrence of the query's token (0: on it).
 
     Later occurrences than the query, the query itself and position 0 do not count.
     """
 
-    def at_offset(tokens: Tensor, queries: Tensor) -> tuple:
+    def at_offset(tokens: Tensor, queries: Tensor) -> Cells:
         _, n_pos = tokens.shape
         _, key, lag = _lags(n_pos, len(tokens), tokens.device)
         same = (tokens[:, :, None] == tokens[:, None, :]) & (lag > 0)
@@ -222,23 +227,18 @@ def match_cells(offset: int) -> Cells:
         shifted = same.gather(2, source.clamp(0, n_pos - 1)) & inside
         hits = shifted & (key >= 1) & (lag > 0) & queries[:, :, None]
         weights = _averaged(hits, per_key=False)
-        return _Found(weights, weights, hits.any(-1).any(-1))
+        return Cells(weights, weights, hits.any(-1).any(-1))
 
     return lambda scene, device: _repeats(at_offset, scene, device)
-
-
-@dataclass(frozen=True)
-class _Found:
-    target: Tensor
-    control: Tensor
-    defined: Tensor
 
 
 # ------------------------------------------------------------------------------------- registry
 
 
 _REPEAT = "prompts in which a token comes back"
-_ATTENTION, _HITS = 0.1, 0.5
+_ATTENTION = 0.1
+_SINK = 0.3  # what Gu et al. call a sink
+_HITS = 0.5  # most of the attention, or most of the words
 
 ALL_ROLES: tuple[Role, ...] = (
     Role(
@@ -289,7 +289,7 @@ ALL_ROLES: tuple[Role, ...] = (
         "first_token",
         "attention to position 0",
         "mean attention to positions 1 to 4, same queries",
-        _ATTENTION,
+        _SINK,
         cells=lambda scene, device: _plain(first_token_cells, scene, device),
         requires="prompts of at least 7 tokens",
     ),
@@ -297,7 +297,7 @@ ALL_ROLES: tuple[Role, ...] = (
         "bos_sink",
         "attention to the BOS token where it stands inside the prompt",
         "the same cells with another token there",
-        _ATTENTION,
+        _SINK,
         cells=_bos_sink,
         requires="prompts that begin with a BOS token, of at least 8 tokens",
     ),
@@ -305,7 +305,7 @@ ALL_ROLES: tuple[Role, ...] = (
         "position_sink",
         "attention to position 0 where no BOS token stands",
         "mean attention to positions 1 to 4, same queries",
-        _ATTENTION,
+        _SINK,
         cells=_position_sink,
         requires="prompts that begin with a BOS token, of at least 8 tokens",
     ),
