@@ -73,10 +73,11 @@ class ActivationCache(Mapping[str, Tensor]):
 
     `cache["blocks.0.attn.hook_pattern"]` and `cache["pattern", 0]` are the same tensor. No later
     hook changes an entry. Entries that are one tensor in the model (`resid_post` and the next
-    `resid_pre`) are one tensor here too, so clone before writing to one. Attention scores and
-    patterns are formed from the recorded queries and keys when they are first read, so a cache of
-    everything costs little more than the run; reading them all costs
-    `batch * n_heads * n_pos**2` numbers for each of the three in each layer.
+    `resid_pre`) are one tensor here too, so clone before writing to one. What follows
+    cheaply from another entry (scores and patterns from queries and keys, `mlp.hook_post` from
+    `hook_pre`, norms from the stream) is formed when it is first read, so a cache of everything
+    costs little more than the run. Reading all scores and patterns costs
+    `3 * batch * n_heads * n_pos**2` numbers per layer.
     """
 
     def __init__(self, entries: Mapping[str, Tensor | Callable[[], Tensor]]) -> None:

@@ -68,12 +68,13 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Resid) -> Resid:
         """`x`, normalised; `hook_normalized` is the value before scale and shift."""
-        if not (self.hook_scale.active or self.hook_normalized.active):
+        edited = self.hook_scale.edits or self.hook_normalized.edits
+        recorded = self.hook_scale.active or self.hook_normalized.active
+        exact = x.dtype in (torch.float32, torch.float64)
+        if not edited and not (recorded and (x.requires_grad or not exact)):
+            if recorded:
+                self._record(x)
             return F.layer_norm(x, self.w.shape, self.w, self.b, self.eps)
-        if x.dtype in (torch.float32, torch.float64) and not self.hook_scale.edits:
-            normalized, _, inverse = torch.native_layer_norm(x, self.w.shape, None, None, self.eps)
-            self.hook_scale(inverse.reciprocal())
-            return self.hook_normalized(normalized) * self.w + self.b
         # Half precision loses the variance; the fused kernel widens inside as well.
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         centered = wide - wide.mean(-1, keepdim=True)
@@ -81,6 +82,18 @@ class LayerNorm(nn.Module):
         scale = self.hook_scale((variance + self.eps).sqrt())
         normalized = self.hook_normalized((centered / scale).to(x.dtype))
         return normalized * self.w + self.b
+
+    def _record(self, x: Resid) -> None:
+        """Record both values, formed from `x` when they are read; the scale alone at once."""
+
+        def parts() -> tuple[Tensor, Tensor, Tensor]:
+            return torch.native_layer_norm(x, self.w.shape, None, None, self.eps)
+
+        if self.hook_normalized.active:
+            self.hook_scale.record_later(lambda: parts()[2].reciprocal())
+            self.hook_normalized.record_later(lambda: parts()[0])
+        else:  # one number per position; a formula would hold the whole stream
+            self.hook_scale(parts()[2].reciprocal())
 
 
 class Embed(nn.Module):
@@ -289,7 +302,11 @@ class MLP(nn.Module):
         batch, pos, d_model = x.shape
         pre = torch.addmm(self.b_in, x.reshape(batch * pos, d_model), self.W_in)
         pre = self.hook_pre(pre.view(batch, pos, -1))
-        post = self.hook_post(self.activation(pre))
+        post = self.activation(pre)
+        if self.hook_post.edits or pre.requires_grad or not self.hook_pre.active:
+            post = self.hook_post(post)
+        else:
+            self.hook_post.record_later(lambda: self.activation(pre))
         out = torch.addmm(self.b_out, post.reshape(batch * pos, -1), self.W_out)
         return out.view(batch, pos, d_model)
 
