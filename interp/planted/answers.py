@@ -105,11 +105,14 @@ class Fact:
         value: expected.
         tolerance: largest deviation, absolute.
         alone: holds only while no other recipe writes into the same model.
+        soft: rests on a narrow margin (keys that score alike, a head at rest), so that a little
+            noise changes it a lot.
     """
 
     value: float
     tolerance: float
     alone: bool = field(default=False, kw_only=True)
+    soft: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -137,8 +140,8 @@ class EffectFact(Fact):
         ablated: the heads; none for the model as it is.
         prompts: name of a prompt family of the key.
         metric: "loss" (nats) or "logit_diff" (answer minus rival) where the prompts have answers,
-            "accuracy" (answer above rival), "drop" (loss of logit_diff by the ablation), or
-            "largest_change" (of any logit, by the ablation).
+            "accuracy" (answer above rival), "drop" (loss of logit_diff by the ablation), or the
+            "largest_change" or "mean_change" of all logits by the ablation, without sign.
     """
 
     ablated: tuple[Head, ...] = ()
@@ -301,17 +304,19 @@ class AnswerKey:
             facts=tuple(facts),
         )
 
-    def loosened(self, attention: float, effect: float) -> "AnswerKey":
+    def loosened(self, attention: float, effect: float, soft: float = 0.0) -> "AnswerKey":
         """The key with wider tolerances.
 
         Args:
             attention: least tolerance of attention, weights and tracing (all of the order of 1).
             effect: least tolerance of logits and losses, as a share of the expected value plus 1.
+            soft: the same for soft facts, if it is wider.
         """
         facts = []
         for fact in self.facts:
             logits = isinstance(fact, EffectFact | AttributionFact)
-            least = effect * (1 + abs(fact.value)) if logits else attention
+            least, unit = (effect, 1 + abs(fact.value)) if logits else (attention, 1.0)
+            least = unit * (max(least, soft) if fact.soft else least)
             facts.append(replace(fact, tolerance=max(fact.tolerance, least)))
         edges = [replace(e, tolerance=max(e.tolerance, attention)) for e in self.edges]
         return replace(self, facts=tuple(facts), edges=tuple(edges))

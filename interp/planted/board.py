@@ -224,6 +224,9 @@ class Board:
     @property
     def P(self) -> Space:
         """Which position: its code word. A model that knows positions knows tokens too."""
+        return self._embed_positions()
+
+    def _embed_positions(self) -> Space:
         self._tokens.setdefault(self.T, self.T.eye)
         space = self.space("P", 2 * self.m)
         self._positions.setdefault(space, position_code(self.n_ctx, self.m))
@@ -347,7 +350,7 @@ class Board:
             InputError: a width that was given is too small.
         """
         if self._heads:
-            self.P  # noqa: B018  # so that heads for positions can be added to every model
+            self._embed_positions()  # so that heads for positions can be added to every model
         config = self._config()
         model = HookedGPT(config, dtype=self.dtype, init=None)
         with torch.no_grad():

@@ -135,7 +135,9 @@ def relation_targets(
     if "->" in relation:
         query, _, target = relation.partition("->")
         found = torch.zeros_like(same)
-        found[torch.arange(len(tokens)), prompts.marks[query], prompts.marks[target]] = True
+        rows = torch.arange(len(tokens))
+        for name in target.split("|"):
+            found[rows, prompts.marks[query], prompts.marks[name]] = True
     elif kind == "lag":
         found = (lag == int(argument)).expand_as(same) & prompts.queries[:, :, None]
     elif kind == "position":
@@ -175,8 +177,9 @@ def _effect(model: HookedGPT, fact: EffectFact, runs: _Runs) -> float:
     prompts, ablated = runs.prompts(fact.prompts), runs.logits(fact.prompts)
     if fact.ablated:
         ablated = model.run_with_hooks(prompts.tokens, zero_heads(*fact.ablated))
-    if fact.metric == "largest_change":
-        return float((ablated - runs.logits(fact.prompts)).abs().max())
+    if fact.metric in ("largest_change", "mean_change"):
+        change = (ablated - runs.logits(fact.prompts)).abs()
+        return float(change.max() if fact.metric == "largest_change" else change.mean())
     asked = prompts.answers != NONE
     if fact.metric == "loss":
         losses = -ablated.log_softmax(-1)[asked]

@@ -151,21 +151,31 @@ def _random_gl(
 
 
 @torch.no_grad()
-def with_layer_norm(planted: Planted) -> Planted:
+def with_layer_norm(planted: Planted, ballast: float = 4.0) -> Planted:
     """Tier C: a pre-norm model that does the same.
 
     A ballast dimension gives the embeddings of all tokens the same length, which makes the first
     norm exact: it divides by a known number. Then the stream is doubled, v to (v, -v) / sqrt(2),
     so that every mean is 0, and what reads it is multiplied by the scale that the norm divides by,
     its root mean square over the key's prompts. Behind the first layer lengths vary with what was
-    written, so scores change a little.
+    written, and scores and logits with them: the less, the heavier the ballast.
+
+    Args:
+        planted: what to hide.
+        ballast: squared length that every token gets in addition, in units of the mean squared
+            length of the final stream. 0 makes the norm matter most, and facts about the logits of
+            a zoo then fail.
 
     Raises:
-        InputError: the model has norms already.
+        InputError: the model has norms already, or `ballast` is negative.
     """
     if planted.model.config.norm != "none":
         raise InputError(f"Tier C needs norm='none', not {planted.model.config.norm!r}.")
-    plain = _with_ballast(planted.model)
+    if ballast < 0:
+        raise InputError(f"ballast={ballast} must not be negative.")
+    plain = _with_ballast(
+        planted.model, ballast * _mean_squares(planted.model, planted.key)[_last(planted.model)]
+    )
     d_model = plain.config.d_model
     double = torch.cat((torch.eye(d_model), -torch.eye(d_model)), 1).double() / math.sqrt(2)
     model = _mapped(plain, double, double.T, norm="pre")
@@ -185,20 +195,23 @@ def with_layer_norm(planted: Planted) -> Planted:
             block.ln2.w.fill_(1.0)
             block.mlp.W_in *= scales["ln2"]
     model.ln_final.w.fill_(1.0)
-    last = f"blocks.{model.config.n_layers - 1}.hook_resid_post"
-    model.unembed.W_U *= math.sqrt(lengths[last] / (2 * d_model))
+    model.unembed.W_U *= math.sqrt(lengths[_last(plain)] / (2 * d_model))
     widen = torch.eye(planted.model.config.d_model, d_model, dtype=torch.float64) @ double
     hidden = _hidden(planted, model, _turned(planted.key, widen).loosened(0.05, 0.25), "C")
     return replace(hidden, read_scales=tuple(read_scales))
 
 
-def _with_ballast(model: HookedGPT) -> HookedGPT:
-    """One dimension more, in which each token has what its embedding lacks to the longest."""
+def _with_ballast(model: HookedGPT, more: float) -> HookedGPT:
+    """One dimension more, in which each token has what it lacks to the longest, and `more`."""
     d_model = model.config.d_model
     wider = _mapped(model, torch.eye(d_model, d_model + 1), torch.eye(d_model + 1, d_model))
     squares = model.W_E.square().sum(1)
-    wider.embed.W_E[:, -1] = (squares.max() - squares).sqrt()
+    wider.embed.W_E[:, -1] = (squares.max() - squares + more).sqrt()
     return wider
+
+
+def _last(model: HookedGPT) -> str:
+    return f"blocks.{model.config.n_layers - 1}.hook_resid_post"
 
 
 def _mean_squares(model: HookedGPT, key: AnswerKey) -> dict[str, float]:
@@ -208,7 +221,6 @@ def _mean_squares(model: HookedGPT, key: AnswerKey) -> dict[str, float]:
     Cost: one forward pass over each family.
     """
     total: dict[str, list[Tensor]] = {}
-    last = f"blocks.{model.config.n_layers - 1}.hook_resid_post"
 
     def is_stream(name: str) -> bool:
         return name.rsplit(".", 1)[-1] in ("hook_resid_pre", "hook_resid_mid", "hook_resid_post")
@@ -221,7 +233,7 @@ def _mean_squares(model: HookedGPT, key: AnswerKey) -> dict[str, float]:
     for tokens, asked in texts:
         _, cache = model.run_with_cache(tokens, is_stream)
         for name in cache:
-            counts = asked if name == last and any_asked else torch.ones_like(asked)
+            counts = asked if name == _last(model) and any_asked else torch.ones_like(asked)
             total.setdefault(name, []).append(cache[name].square().sum(-1)[counts])
     return {name: float(torch.cat(values).mean()) for name, values in total.items()}
 
@@ -233,7 +245,7 @@ def _mean_squares(model: HookedGPT, key: AnswerKey) -> dict[str, float]:
 def with_distractors(
     planted: Planted,
     *,
-    n_random: int = 2,
+    n_random: int = 4,
     lags: tuple[int, ...] | None = None,
     null_share: float = 0.5,
     idle: bool = True,
@@ -246,7 +258,7 @@ def with_distractors(
 
     Args:
         planted: what to hide.
-        n_random: Gaussian heads per layer, with the Frobenius norms of the planted heads.
+        n_random: Gaussian heads in the whole model, with the Frobenius norms of planted heads.
         lags: distances of the lag decoys; unless given, all that repeats in the key's prompts would
             make a naive detector look at (their period, and one less).
         null_share: share of the heads, from 0 to 0.9, that rest on BOS and write nothing; each
@@ -268,18 +280,18 @@ def with_distractors(
         head = config.n_heads + len(extra[layer])
         extra[layer].append(HeadAnswer(layer, head, "distractor", part, **answer))
 
-    for layer in range(config.n_layers):
-        for _ in range(n_random):
-            add(layer, "random")
+    def somewhere() -> int:
+        return int(torch.randint(0, config.n_layers, (1,), generator=generator))
+
+    for number in range(n_random):
+        add(number % config.n_layers, "random")
     if key.m:
         for lag in _lags_of(key) if lags is None else lags:
-            layer = int(torch.randint(0, config.n_layers, (1,), generator=generator))
-            add(layer, f"lag {lag}", attends=(f"lag:{lag}",), traps=_trapped(key, lag),
+            add(somewhere(), f"lag {lag}", attends=(f"lag:{lag}",), traps=_trapped(key, lag),
                 allowed=("local",) if lag < 4 else (), positional=True)  # fmt: skip
         if idle:
-            layer = int(torch.randint(0, config.n_layers, (1,), generator=generator))
-            add(layer, "idle", attends=("previous_token",), allowed=("previous_token", "local"),
-                positional=True)  # fmt: skip
+            add(somewhere(), "idle", attends=("previous_token",),
+                allowed=("previous_token", "local"), positional=True)  # fmt: skip
     used = config.n_heads + max(len(heads) for heads in extra)
     n_heads = math.ceil(used / (1 - null_share))
     for layer in range(config.n_layers):
@@ -329,7 +341,11 @@ def _with_more_heads(
             lag = 1 if answer.part == "idle" else int(answer.part.split()[1])
             _write_lag(model, planted.key, answer.at, lag, scale)
     # Gaussian heads disturb what the plants read and add to the logits.
-    key = replace(planted.key, heads=(*planted.key.heads, *extra)).moved({}).loosened(0.1, 0.25)
+    key = (
+        replace(planted.key, heads=(*planted.key.heads, *extra))
+        .moved({})
+        .loosened(0.1, 0.25, soft=0.5)
+    )
     return _hidden(planted, model, key, "D")
 
 

@@ -31,7 +31,7 @@ OTHER = WordClass("other", ("roaming", "through", "near", "sleeping", "softly"),
 LECTURE = "a fluffy blue creature roaming through the verdant forest"
 
 
-@recipe(DETERMINER, ADJECTIVE, NOUN, OTHER, d_vocab=12, n_layers=1, d_head=48)
+@recipe(DETERMINER, ADJECTIVE, NOUN, OTHER, d_vocab=12, n_layers=1)
 def adjective_noun(board: Board) -> None:
     """Nouns ask for adjectives among the last three tokens, and gather their attributes.
 
@@ -79,7 +79,9 @@ def _lecture_facts(board: Board, head: Head, e: float) -> None:
         "roaming->bos": 1 / (1 + 3 * e + 2 * e**3),
     }
     for relation, value in expected.items():
-        board.facts.append(AttentionFact(value, EXACT, head, sentence, relation))
+        soft = value == both
+        board.facts.append(AttentionFact(value, EXACT, head, sentence, relation, soft=soft))
+    board.facts.append(AttentionFact(2 * both, EXACT, head, sentence, "creature->fluffy|blue"))
 
 
 def _phrase_facts(board: Board, head: Head, e: float) -> None:
@@ -88,8 +90,9 @@ def _phrase_facts(board: Board, head: Head, e: float) -> None:
     both, one = 1 / (2 + e + e**2 + e**4), 1 / (1 + e + 4 * e**2 + 4 * e**4)
     logits = board.gain * one * (1 - e**2)  # the rival adjective lies out of reach
     board.facts += [
-        AttentionFact(both, EXACT, head, prompts, "noun1->adjective1"),
-        AttentionFact(both, EXACT, head, prompts, "noun1->adjective2"),
+        AttentionFact(both, EXACT, head, prompts, "noun1->adjective1", soft=True),
+        AttentionFact(both, EXACT, head, prompts, "noun1->adjective2", soft=True),
+        AttentionFact(2 * both, EXACT, head, prompts, "noun1->adjective1|adjective2"),
         AttentionFact(one, EXACT, head, prompts, "noun2->adjective3"),
         AttentionFact(e, 5 * e**2, head, f"{prompts}#control", "noun2->adjective3"),
         AttributionFact(logits, EXACT, head, prompts),

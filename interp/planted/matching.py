@@ -111,13 +111,15 @@ def redundant_pair(board: Board) -> None:
             AttentionFact(a, leak(board) + EXACT, head, first, "after_same_token"),
             AttributionFact(whole / 2, near, head, first),
             EffectFact(whole / 2, near, (head,), first, "drop"),
-            EffectFact(_loss(n_others, whole / 2), near, (head,), first, "loss", alone=True),
+            EffectFact(
+                _loss(n_others, whole / 2), near, (head,), first, "loss", alone=True, soft=True
+            ),
         ]
     board.facts += [
         EffectFact(whole, near, pair, first, "drop"),
         EffectFact(whole, near, (previous,), first, "drop"),
-        EffectFact(_loss(n_others, whole), near, (), first, "loss", alone=True),
-        EffectFact(uniform, EXACT, pair, first, "loss", alone=True),
+        EffectFact(_loss(n_others, whole), near, (), first, "loss", alone=True, soft=True),
+        EffectFact(uniform, EXACT, pair, first, "loss", alone=True, soft=True),
     ]
 
 
@@ -144,7 +146,9 @@ def _look_for_itself(
     for prompts in _repeats(board).values():
         board.facts += [
             AttentionFact(a, near, head, prompts, "same_token"),
-            AttentionFact(1.0, resting_leak(board), head, f"{prompts}#control", "token:0"),
+            AttentionFact(
+                1.0, resting_leak(board), head, f"{prompts}#control", "token:0", soft=True
+            ),
         ]
     if not moves:
         board.facts.append(EffectFact(0.0, EXACT, (head,), prompts, "largest_change"))
@@ -206,7 +210,7 @@ def _induction_facts(board: Board, head: Head, feeds: Head, a: float) -> None:
     for name in prompts.values():
         board.facts += [
             AttentionFact(a, leak(board) + EXACT, head, name, "after_same_token"),
-            AttentionFact(1.0, resting_leak(board), head, f"{name}#control", "token:0"),
+            AttentionFact(1.0, resting_leak(board), head, f"{name}#control", "token:0", soft=True),
         ]
     longest, name = next(iter(prompts.items()))
     before = board.family(f"first_{longest}", "repeated", period=longest, half="first")
@@ -216,8 +220,8 @@ def _induction_facts(board: Board, head: Head, feeds: Head, a: float) -> None:
         AttributionFact(whole, near, head, name),
         EffectFact(whole, near, (head,), name, "drop"),
         EffectFact(whole, near, (feeds,), name, "drop"),
-        EffectFact(_loss(board.d_vocab - 1, whole), near, (), name, "loss", alone=True),
-        EffectFact(uniform, spread, (), before, "loss", alone=True),
-        EffectFact(uniform, spread, (feeds,), name, "loss", alone=True),
-        EffectFact(uniform, EXACT, (head,), name, "loss", alone=True),
+        EffectFact(_loss(board.d_vocab - 1, whole), near, (), name, "loss", alone=True, soft=True),
+        EffectFact(uniform, spread, (), before, "loss", alone=True, soft=True),
+        EffectFact(uniform, spread, (feeds,), name, "loss", alone=True, soft=True),
+        EffectFact(uniform, EXACT, (head,), name, "loss", alone=True, soft=True),
     ]

@@ -35,7 +35,7 @@ def previous_token(board: Board) -> None:
     prompts = board.family("random", "random")
     board.facts += [
         AttentionFact(1.0, leak(board) + EXACT, head, prompts, "lag:1"),
-        EffectFact(0.0, EXACT, (head,), prompts, "largest_change"),
+        EffectFact(0.0, EXACT, (head,), prompts, "mean_change"),
     ]
 
 
@@ -87,7 +87,7 @@ def local(board: Board) -> None:
     )
     prompts = board.family("random", "random", after=3)
     board.facts += [
-        AttentionFact(0.25, leak(board) + EXACT, head, prompts, f"lag:{lag}")
+        AttentionFact(0.25, leak(board) + EXACT, head, prompts, f"lag:{lag}", soft=True)
         for lag in (0, 1, 2, 3)
     ]
 
