@@ -49,8 +49,9 @@ class Space:
         return self.eye[:, index : index + 1]
 
 
-Readers = Mapping[Space, Float[Tensor, "size channel"]]
-Writers = Mapping[Space, Float[Tensor, "channel size"]]
+# Space by space: [size of the space, channel].
+Readers = Mapping[Space, Float[Tensor, "_ channel"]]
+Writers = Mapping[Space, Float[Tensor, "channel _"]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class _Head:
 @dataclass(frozen=True)
 class _Neuron:
     layer: int
-    read: Writers  # one row of W_in, as [1 size]
+    read: Readers
     bias: float
     write: Writers
 

@@ -183,7 +183,7 @@ def _drawn(board: Board, count: int, width: int) -> Vectors:
     return random / random.norm(dim=1, keepdim=True)
 
 
-def _orthogonal(vectors: Vectors, *others: Vectors) -> Vectors:
+def _orthogonal(vectors: Vectors, *others: Float[Tensor, "_ width"]) -> Vectors:
     """Unit vectors, made orthogonal to others that are orthogonal among each other."""
     for other in others:
         along = (vectors * other).sum(1, keepdim=True) / other.square().sum(1, keepdim=True)

@@ -1,17 +1,18 @@
 """One plant in a model of its own, or many in one."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
 import torch
 
 from interp.core import InputError
-from interp.planted import language, matching, positional, writing
+
+# The modules of recipes enter them into the registry when they are imported.
+from interp.planted import language, matching, positional, writing  # noqa: F401
 from interp.planted.board import Board, Planted
 from interp.planted.lexicon import smallest_vocabulary
-from interp.planted.registry import RECIPES, find, lay_out
-
-_MODULES = (positional, matching, writing, language)
+from interp.planted.registry import find, lay_out
 
 # Gender comes last: its law depends on what else the embedding holds.
 TOKEN_PLANTS = (
@@ -83,9 +84,6 @@ def zoo(recipes: Iterable[str] = TOKEN_PLANTS, **options: Any) -> Planted:
     return board.build()
 
 
-def _own_options(function: Any) -> set[str]:
-    code = function.__code__
-    return set(code.co_varnames[1 : code.co_argcount])
-
-
-__all__ = ["RECIPES", "TOKEN_PLANTS", "WORD_PLANTS", "plant", "zoo"]
+def _own_options(lay_out: Callable[..., None]) -> set[str]:
+    _board, *own = signature(lay_out).parameters
+    return set(own)
