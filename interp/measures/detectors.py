@@ -253,12 +253,13 @@ def _split(
     values: dict[str, UnitValues],
     columns: np.ndarray,
     seed: int,
-    known: dict[str, Role] = REGISTRY,
+    known: dict[str, Role] | None = None,
 ) -> list[_Block]:
     """Discovery and confirmation halves; a unit is in the same half for every role.
 
     Roles with fewer than six units in either half are left out.
     """
+    known = REGISTRY if known is None else known
     names = np.unique(np.concatenate([scene.unit for scene in suite.scenes]))
     order = np.random.default_rng(seed).permutation(len(names))
     confirming = np.zeros(len(names), bool)

@@ -17,7 +17,8 @@ from interp.core import HookedGPT, hook_name
 from interp.measures.roles import Role, RoleCells
 from interp.measures.scenes import Scene, Suite
 
-FULL_VOCABULARY = 2048  # beyond it, ranks are taken among as many random words
+FULL_VOCABULARY = 2048  # beyond it, ranks are taken among random words
+N_WORDS = 512  # so many of them
 MAX_PLACES = 32  # tokens of a prompt whose output is looked at
 Progress = Callable[[str, int, int], None]
 
@@ -274,21 +275,24 @@ class _Circuits:
         config, device = model.config, model.W_E.device
         self.dtype = torch.float64 if model.W_E.dtype == torch.float64 else torch.float32
         self.special = torch.tensor(suite.special, device=device, dtype=torch.long)
-        words = [t for t in range(config.d_vocab) if t not in set(suite.special)]
-        words = torch.tensor(words, device=device)
+        words = torch.arange(config.d_vocab, device=device)
+        words = words[~torch.isin(words, self.special)]
         if len(words) > FULL_VOCABULARY:
-            drawn = torch.randperm(len(words), generator=self.generator)[:FULL_VOCABULARY]
+            drawn = torch.randperm(len(words), generator=self.generator)[:N_WORDS]
             words = words[drawn.to(device).sort().values]
         self.words = words
-        W_U = model.W_U.to(self.dtype)
-        if config.norm == "pre":
-            W_U = model.ln_final.w.to(self.dtype)[:, None] * W_U
-            W_U = W_U - W_U.mean(0)
-        self.W_U_words = W_U[:, words]
-        self.W_U_rows = W_U.T
+        self.W_U_words = self._rows(words).T.contiguous()
         self.successor = None
         if "successor" in kinds:
             self.successor = torch.as_tensor(suite.successor, device=device)
+
+    def _rows(self, tokens: Int[Tensor, "*token"]) -> Float[Tensor, "*token d_model"]:
+        """How the logits of these tokens are read from what a head writes."""
+        rows = self.model.W_U.T[tokens].to(self.dtype)
+        if self.model.config.norm == "pre":
+            rows = rows * self.model.ln_final.w.to(self.dtype)
+            rows = rows - rows.mean(-1, keepdim=True)
+        return rows
 
     # What a token's rank is taken at.
 
@@ -307,12 +311,12 @@ class _Circuits:
         """The statistics of all heads of a layer, and the controls that are their own."""
         values: dict[tuple[str, str], list[Tensor]] = {}
         W_O = self.model.blocks[layer].attn.W_O.to(self.dtype)
-        seen = tokens[:, places]
-        v = v[:, places].to(self.dtype)
+        v, wanted = v[:, places].to(self.dtype), self._wanted(tokens[:, places])
         for head in range(v.shape[2]):
-            found = self._statistics(v[:, :, head] @ W_O[head], seen)
+            ranks = self._ranks(v[:, :, head], W_O[head], wanted)
+            found = self._statistics(ranks[0], wanted[0])
             if self.successor is not None:
-                found |= self._successors(v[:, :, head] @ W_O[head], seen)
+                found |= self._successors(ranks[1:], wanted[1:])
             for name, value in found.items():
                 values.setdefault(name, []).append(value)
         return {name: torch.stack(heads, 1) for name, heads in values.items()}
@@ -325,27 +329,61 @@ class _Circuits:
         values: dict[tuple[str, str], list[Tensor]] = {}
         if not {"top", "bottom", "percentile"} & set(self.kinds):
             return {}
-        seen, stream = tokens[:, places], stream[:, places].to(self.dtype)
+        wanted = self._wanted(tokens[:, places])[:1]
+        stream = stream[:, places].to(self.dtype)
         W_V, W_O = attn.W_V.to(self.dtype), attn.W_O.to(self.dtype)
         for head in range(attn.n_heads):
             left, right = (self._frame(W_V.shape[1], W_V.shape[2]) for _ in range(2))
             spectrum = ov_singular_values(W_V[head], W_O[head])
-            written = (stream @ left * spectrum) @ right.T
-            for (name, _), value in self._statistics(written, seen).items():
+            ranks = self._ranks(stream @ left * spectrum, right.T, wanted)
+            for (name, _), value in self._statistics(ranks[0], wanted[0]).items():
                 values.setdefault((name, "control"), []).append(value)
         return {name: torch.stack(heads, 1) for name, heads in values.items()}
 
     def _frame(self, d_model: int, d_head: int) -> Float[Tensor, "d_model rank"]:
         drawn = torch.randn(d_model, min(d_head, d_model), generator=self.generator)
-        return torch.linalg.qr(drawn.double())[0].to(self.W_U_rows)
+        return torch.linalg.qr(drawn.double())[0].to(self.W_U_words)
+
+    def _wanted(self, tokens: Int[Tensor, "batch place"]) -> list[Int[Tensor, "batch place"]]:
+        """Tokens whose ranks are taken: the own one, then one, two, minus one, minus two steps on.
+
+        -1 where there is none.
+        """
+        own = torch.where(torch.isin(tokens, self.special), -1, tokens)
+        if self.successor is None:
+            return [own]
+        forward = self.successor
+        back = torch.full_like(forward, -1)
+        back[forward[forward >= 0]] = (forward >= 0).nonzero()[:, 0]
+        one, less = _follow(forward, own), _follow(back, own)
+        return [own, one, _follow(forward, one), less, _follow(back, less)]
+
+    def _ranks(
+        self,
+        inside: Float[Tensor, "batch place rank"],
+        out: Float[Tensor, "rank d_model"],
+        wanted: list[Int[Tensor, "batch place"]],
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """For each wanted token: words above it, words level with it, and other words in all."""
+        logits = inside @ (out @ self.W_U_words)
+        low, high = logits.aminmax(dim=-1)
+        # Beyond rounding, so that equal logits stay ties after a rotation of the weights.
+        near = (1e-9 if self.dtype == torch.float64 else 1e-5) * torch.maximum(-low, high)
+        written, found = inside @ out, []
+        for tokens in wanted:
+            tokens = tokens.clamp(min=0)
+            own = (written * self._rows(tokens)).sum(-1)
+            above = (logits > (own + near)[..., None]).sum(-1)
+            reached = (logits >= (own - near)[..., None]).sum(-1)
+            itself = torch.isin(tokens, self.words).long()
+            tied = (reached - above - itself).clamp(min=0)
+            found.append((above, tied, len(self.words) - itself))
+        return found
 
     def _statistics(
-        self, written: Float[Tensor, "batch place d_model"], tokens: Int[Tensor, "batch place"]
+        self, ranks: tuple[Tensor, Tensor, Tensor], tokens: Int[Tensor, "batch place"]
     ) -> dict[tuple[str, str], Float[Tensor, " batch"]]:
-        kinds = set(self.kinds) & {"top", "bottom", "percentile"}
-        if not kinds:
-            return {}
-        above, tied, n_others = self._ranks(written, tokens)
+        above, tied, n_others = ranks
         below = n_others - above - tied
         # Ties count against a hit: a head that writes nothing raises nothing.
         shares = {
@@ -353,39 +391,25 @@ class _Circuits:
             "bottom": (below + tied == 0).double(),
             "percentile": (below + 0.5 * tied).double() / n_others.clamp(min=1),
         }
-        counts = ~torch.isin(tokens, self.special)
-        return {(self.kinds[kind], "target"): _mean_where(shares[kind], counts) for kind in kinds}
+        return {
+            (self.kinds[kind], "target"): _mean_where(share, tokens >= 0)
+            for kind, share in shares.items()
+            if kind in self.kinds
+        }
 
-    def _successors(self, written: Tensor, tokens: Tensor) -> dict[tuple[str, str], Tensor]:
-        forward = self.successor
-        back = torch.full_like(forward, -1)
-        back[forward[forward >= 0]] = (forward >= 0).nonzero()[:, 0]
-        one = _follow(forward, tokens)
-        away = (_follow(forward, one), _follow(back, tokens), _follow(back, _follow(back, tokens)))
+    def _successors(
+        self, ranks: list[tuple[Tensor, Tensor, Tensor]], wanted: list[Tensor]
+    ) -> dict[tuple[str, str], Tensor]:
+        one = wanted[0]
         hits = []
-        for wanted in (one, *away):
-            above, tied, _ = self._ranks(written, wanted.clamp(min=0))
-            counts = (wanted >= 0) & (one >= 0) & (wanted != one)
-            counts = counts if len(hits) else one >= 0
+        for (above, tied, _), tokens in zip(ranks, wanted, strict=True):
+            counts = (tokens >= 0) & (one >= 0) & ((tokens != one) | (tokens is one))
             hits.append(_mean_where((above + tied == 0).double(), counts))
         control = torch.stack(hits[1:]).nanmean(0)
-        name = self.kinds["successor"]
+        # Where only the successor is known, its neighbours cannot have been hit.
         control = torch.where(hits[0].isnan() | ~control.isnan(), control, 0.0)
+        name = self.kinds["successor"]
         return {(name, "target"): hits[0], (name, "control"): control}
-
-    def _ranks(
-        self, written: Tensor, tokens: Int[Tensor, "batch place"]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """How many other words have a larger logit than the token, how many the same one."""
-        logits = written @ self.W_U_words
-        own = (written * self.W_U_rows[tokens]).sum(-1, keepdim=True)
-        # Beyond rounding, so that equal logits stay ties after a rotation of the weights.
-        slack = 1e-9 if self.dtype == torch.float64 else 1e-5
-        near = slack * logits.abs().amax(-1, keepdim=True)
-        above = (logits > own + near).sum(-1)
-        tied = ((logits - own).abs() <= near).sum(-1)
-        itself = torch.isin(tokens, self.words).long()
-        return above, (tied - itself).clamp(min=0), len(self.words) - itself
 
 
 def ov_singular_values(
