@@ -4,7 +4,7 @@ The public names load on first use, so that `import interp` costs next to nothin
 imported when a model is, and the plotting libraries when a figure is.
 """
 
-from importlib import import_module
+from interp._lazy import lazy
 
 __version__ = "0.1.0"
 
@@ -24,16 +24,4 @@ _HOME = {
     "write_report": "interp.reporting",
 }
 
-__all__ = ["__version__", *_HOME]
-
-
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module 'interp' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -4,7 +4,7 @@ The names load on first use, so that what needs only the errors (the command lin
 not import PyTorch.
 """
 
-from importlib import import_module
+from interp._lazy import lazy
 
 _HOME = {
     "ActivationCache": "cache",
@@ -18,16 +18,4 @@ _HOME = {
     "hook_name": "cache",
 }
 
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module 'interp.core' has no attribute {name!r}")
-    value = getattr(import_module(f"interp.core.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -3,7 +3,7 @@
 The names load on first use: listing what can be loaded (`interp.loading.names`) imports no PyTorch.
 """
 
-from importlib import import_module
+from interp._lazy import lazy
 
 _HOME = {
     "TextTokenizer": "interp.loading.tokenizer",
@@ -13,16 +13,4 @@ _HOME = {
     "weights_hash": "interp.loading.provenance",
 }
 
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module 'interp.loading' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -3,13 +3,17 @@
 The names load on first use, so that reading a study's options does not import matplotlib.
 """
 
-from importlib import import_module
+from interp._lazy import lazy
 
 _HOME = {
     "OKABE_ITO": "style",
+    "Panel": "scores",
     "ability_dots": "abilities",
+    "deviations": "scores",
     "divergence_matrix": "patterns",
+    "grouped_terms": "scores",
     "head_label": "labels",
+    "interval_dots": "scores",
     "loss_dots": "abilities",
     "pattern_mosaic": "patterns",
     "png_bytes": "style",
@@ -18,20 +22,11 @@ _HOME = {
     "role_heatmaps": "head_roles",
     "row_sums": "patterns",
     "score_and_control": "head_roles",
+    "score_terms": "scores",
     "svg_bytes": "style",
+    "token_matrices": "scores",
     "visible_token": "labels",
+    "words_or_places": "scores",
 }
 
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module 'interp.plots' has no attribute {name!r}")
-    value = getattr(import_module(f"interp.plots.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -3,7 +3,7 @@
 The names load on first use, so that reading a study's options does not import pandas.
 """
 
-from importlib import import_module
+from interp._lazy import lazy
 
 _HOME = {
     "Cell": "results",
@@ -21,16 +21,4 @@ _HOME = {
     "write_report": "report",
 }
 
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module 'interp.reporting' has no attribute {name!r}")
-    value = getattr(import_module(f"interp.reporting.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy(__name__, _HOME)
