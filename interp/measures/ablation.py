@@ -473,3 +473,63 @@ def quadrants(frame: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def induction_verdict(
+    frame: pd.DataFrame, profile: pd.DataFrame, effects: pd.DataFrame
+) -> pd.DataFrame:
+    """Does the model solve repeats, and does a textbook induction head do it?
+
+    A model may solve repeats while every head's attention on the token after the match is 0: some
+    head reads two or three places on. So the stripe alone proves nothing either way.
+
+    Args:
+        frame: of `detect_roles`.
+        profile: of `match_offset_profile`.
+        effects: of `causal_effects`, with the behaviour "repeats".
+
+    Returns:
+        One row: `saved_nats` (loss on repeats below that on their controls), `solves` (at least
+        `MIN_BEHAVIOUR`), `n_induction_heads`, `n_confirmed` (of them, by ablation), `best_offset`,
+        `best_layer`, `best_head`, `best_contrast` (largest contrast near the match, the match
+        itself left out), `best_passes`, `verdict`: "induction heads", "induction heads without
+        effect", "solved by reading elsewhere", "solved in an unknown way" or "not solved".
+
+    Raises:
+        InputError: `effects` lacks the behaviour "repeats".
+    """
+    repeats = effects[effects["behaviour"] == "repeats"]
+    if repeats.empty:
+        raise InputError('effects lacks the behaviour "repeats": measure it on random tokens')
+    held = confirmed_labels(frame, effects)
+    held = held[held["role"] == "induction"]
+    confirmed = int((held["verdict"] == "confirmed").sum())
+    near = profile[profile["offset"] != 0]
+    best = near.loc[near["contrast"].idxmax()]
+    solves = bool(repeats["present"].iloc[0])
+    if not solves:
+        verdict = "not solved"
+    elif confirmed:
+        verdict = "induction heads"
+    elif len(held):
+        verdict = "induction heads without effect"
+    elif best["passes"]:
+        verdict = "solved by reading elsewhere"
+    else:
+        verdict = "solved in an unknown way"
+    return pd.DataFrame(
+        [
+            {
+                "saved_nats": float(repeats["size"].iloc[0]),
+                "solves": solves,
+                "n_induction_heads": len(held),
+                "n_confirmed": confirmed,
+                "best_offset": int(best["offset"]),
+                "best_layer": int(best["layer"]),
+                "best_head": int(best["head"]),
+                "best_contrast": float(best["contrast"]),
+                "best_passes": bool(best["passes"]),
+                "verdict": verdict,
+            }
+        ]
+    )

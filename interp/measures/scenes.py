@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Int
+from torch import Tensor
 
-from interp.core.errors import InputError
-from interp.measures.stimuli import PromptBatch, PromptSet
+from interp.core import HookedGPT, InputError
+from interp.measures.stimuli import PromptBatch, PromptSet, text_prompts
 
 N_FIRST_WITHOUT_BOS = 3  # where the moved BOS may stand at the earliest
 
@@ -233,3 +234,65 @@ def windows_by_length(rows: Sequence[Sequence[int]]) -> list[Int[np.ndarray, "_p
         raise InputError("prompts must be non-empty rows of token ids, and at least one")
     lengths = sorted({len(row) for row in rows})
     return [np.stack([row for row in rows if len(row) == length]) for length in lengths]
+
+
+def suite_from_prompts(
+    model: HookedGPT,
+    prompts: Sequence[str] | Tensor | Sequence[Sequence[int]],
+    *,
+    attention_mask: Bool[Tensor, "batch pos"] | None = None,
+    name: str = "own prompts",
+    successor: Int[np.ndarray, " d_vocab"] | None = None,
+    seed: int = 0,
+) -> Suite:
+    """A suite from anybody's prompts: texts, or token ids in rows of any lengths.
+
+    Each prompt is a unit. Repeats are looked for in the prompts as they are (`text_prompts`).
+
+    Args:
+        model: whose tokenizer reads texts, and whose special tokens do not count as words.
+        prompts: texts (BOS is put first, by the tokenizer's policy), or token ids as they are.
+        attention_mask: False at pads, on either side; they are taken off.
+        name: of the suite.
+        successor: as in `Suite`.
+        seed: of the control prompts.
+
+    Raises:
+        InputError: no prompt, an empty one, one that is longer than the context, a token outside
+            the vocabulary, text without a tokenizer, or a mask of another shape.
+    """
+    tokenizer, config = model.tokenizer, model.config
+    if isinstance(prompts, str):
+        prompts = [prompts]
+    if len(prompts) and isinstance(prompts[0], str):
+        if tokenizer is None:
+            raise InputError("this model has no tokenizer; pass token ids instead of text")
+        rows = [list(tokenizer.encode(text)) for text in prompts]
+    else:
+        rows = [np.asarray(row).tolist() for row in prompts]
+    if attention_mask is not None:
+        kept = np.asarray(attention_mask.cpu(), dtype=bool)
+        if [len(row) for row in rows] != [len(row) for row in kept]:
+            raise InputError(
+                f"attention_mask is {kept.shape}, but the prompts have "
+                f"{sorted({len(row) for row in rows})} tokens; one entry per token is needed"
+            )
+        pairs = zip(rows, kept, strict=True)
+        rows = [[t for t, real in zip(row, of_row, strict=True) if real] for row, of_row in pairs]
+    windows = windows_by_length(rows)
+    longest = windows[-1].shape[1]
+    if longest > config.n_ctx:
+        raise InputError(
+            f"a prompt has {longest} tokens, but the model's context ends at n_ctx={config.n_ctx}"
+        )
+    low, high = min(w.min() for w in windows), max(w.max() for w in windows)
+    if low < 0 or high >= config.d_vocab:
+        raise InputError(
+            f"token {low if low < 0 else high} is outside the vocabulary (0 to "
+            f"{config.d_vocab - 1}); was the text encoded with another model's tokenizer?"
+        )
+    bos_id = None if tokenizer is None else tokenizer.bos_id
+    special = () if tokenizer is None else (tokenizer.bos_id, tokenizer.pad_id)
+    special = tuple(token for token in special if token is not None)
+    found = text_prompts(windows, special=special, seed=seed, name=name)
+    return suite_of(found, bos_id, special, successor, seed)

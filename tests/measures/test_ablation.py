@@ -13,6 +13,8 @@ from interp.measures import (
     causal_effects,
     confirmed_labels,
     detect_roles,
+    induction_verdict,
+    match_offset_profile,
     pair_scene,
     quadrants,
     random_token_prompts,
@@ -234,3 +236,50 @@ def test_wrong_calls_are_refused():
         causal_effects(model, [suite], heads=[(0, 2)])
     with pytest.raises(InputError, match="do not show repeats"):
         causal_effects(model, [suite], behaviours=["repeats"])
+
+
+def verdict(subject):
+    suite = planted_suite(subject)
+    frame = detect_roles(subject.model, [suite], **FAST)
+    profile = match_offset_profile(subject.model, [suite], **FAST)
+    effects = causal_effects(subject.model, [suite], behaviours=["repeats"], n_resamples=99)
+    return induction_verdict(frame, profile, effects).iloc[0]
+
+
+def test_verdicts_on_repeats():
+    found = verdict(plant("induction_k", d_vocab=24, n_ctx=19))
+    assert found["verdict"] == "induction heads" and found["best_offset"] == 1
+    assert found["saved_nats"] > 2 and found["n_confirmed"] == 1
+    found = verdict(plant("lag_decoys", d_vocab=24, n_ctx=19))
+    assert found["verdict"] == "not solved" and not found["best_passes"]
+
+
+def test_repeats_solved_by_reading_elsewhere_are_seen():
+    """The planted head is moved one place on: it reads the token after the answer."""
+    from interp.planted.board import Board, Match
+
+    board = Board(d_vocab=24, n_ctx=19)
+    with board.planting("elsewhere"):
+        T, seen, ahead = board.T, board.space("seen", 24), board.space("ahead", 24)
+        # Layer 0 carries the two tokens before; layer 1 finds the earlier match two places on and
+        # writes what layer 0 left there: the token before that place, which is the answer.
+        for lag, space in ((2, seen), (1, ahead)):
+            board.head(0, board.look_back(lag), moves=(board.move(T, space),), part="carry")
+        board.head(
+            1,
+            Match(14.0, {T: board.keep_words}, {seen: seen.eye}),
+            board.rest_on_bos(),
+            moves=(board.move(ahead, board.O, board.keep_words),),
+            part="elsewhere",
+        )
+    found = verdict(board.build())
+    assert found["solves"] and found["n_induction_heads"] == 0
+    assert (found["best_layer"], found["best_head"], found["best_offset"]) == (1, 0, 2)
+    assert found["verdict"] == "solved by reading elsewhere"
+
+
+def test_a_verdict_needs_the_behaviour():
+    model, suite = loud_model(), asked_suite()
+    effects = causal_effects(model, [suite], n_resamples=9)
+    with pytest.raises(InputError, match="lacks the behaviour"):
+        induction_verdict(pd.DataFrame(), pd.DataFrame(), effects)

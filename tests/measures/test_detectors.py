@@ -21,6 +21,7 @@ from interp.measures import (
     random_token_prompts,
     read_suite,
     role_strength,
+    suite_from_prompts,
     suite_of,
     text_prompts,
 )
@@ -349,6 +350,60 @@ def test_memory_does_not_grow_with_the_prompts():
     finally:
         HookedGPT.forward = original
     assert max(sizes) == 4 and sum(sizes) >= 2 * 99
+
+
+# ---------------------------------------------------------------------------- anybody's prompts
+
+
+class Letters:
+    """Letters as tokens, BOS first."""
+
+    bos_id, pad_id, vocab_size = 0, 1, VOCAB
+
+    def encode(self, text, bos=True):
+        return [0] * bos + [2 + ord(letter) - ord("a") for letter in text]
+
+
+def with_tokenizer():
+    model = loud_model()
+    model.tokenizer = Letters()
+    return model
+
+
+TEXTS = ["abcabd", "hgfehgf", "abcabd", "kkabk"] * 6
+
+
+def test_texts_tensors_and_padded_batches_are_the_same_prompts():
+    model = with_tokenizer()
+    texts = suite_from_prompts(model, TEXTS)
+    rows = [Letters().encode(text) for text in TEXTS]
+    longest = max(map(len, rows))
+    tokens = torch.tensor([[1] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows]).bool()
+    padded = suite_from_prompts(model, tokens, attention_mask=mask)
+    listed = suite_from_prompts(model, rows)
+    for other in (padded, listed):
+        for one, two in zip(texts.scenes, other.scenes, strict=True):
+            for name, version in one.versions.items():
+                assert np.array_equal(version, two.versions[name])
+    assert {scene.versions["prompt"].shape[1] for scene in texts.scenes} == {6, 7, 8}
+    assert finite(detect_roles(model, [texts], **FAST))
+
+
+def test_prompts_that_the_model_cannot_read_are_refused():
+    model = with_tokenizer()
+    with pytest.raises(InputError, match="no tokenizer"):
+        suite_from_prompts(loud_model(), TEXTS)
+    with pytest.raises(InputError, match=f"n_ctx={N_CTX}"):
+        suite_from_prompts(model, [[2] * (N_CTX + 1)])
+    with pytest.raises(InputError, match="outside the vocabulary"):
+        suite_from_prompts(model, [[2, VOCAB]])
+    with pytest.raises(InputError, match="non-empty"):
+        suite_from_prompts(model, [[2, 3], []])
+    with pytest.raises(InputError, match="one entry per token"):
+        suite_from_prompts(
+            model, torch.zeros(2, 3, dtype=torch.long), attention_mask=torch.ones(2, 4).bool()
+        )
 
 
 # ------------------------------------------------------------------------------------ bad input
