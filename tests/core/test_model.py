@@ -208,6 +208,11 @@ def test_a_padded_row_equals_the_row_alone(model, side, mask):
         padded[i, where], real[i, where] = row, True
     together = model(padded, attention_mask=real, mask=mask)
     assert torch.isfinite(together).all()
+    names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(3)]
+    _, cache = model.run_with_cache(padded, names, attention_mask=real, mask=mask)
+    for pattern in cache.values():  # also at pads, whose every key may be a pad
+        assert (pattern.sum(-1) - 1).abs().max() < 1e-12
+        assert not pattern[0, :, :, ~real[0]].any()
     losses = model.loss(padded, attention_mask=real, per_token=True, mask=mask)
     alone = [model.loss(row, per_token=True, mask=mask)[0] for row in rows]
     for i, row in enumerate(rows):
