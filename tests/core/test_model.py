@@ -212,7 +212,7 @@ def test_a_padded_row_equals_the_row_alone(model, side, mask):
     _, cache = model.run_with_cache(padded, names, attention_mask=real, mask=mask)
     for pattern in cache.values():  # also at pads, whose every key may be a pad
         assert (pattern.sum(-1) - 1).abs().max() < 1e-12
-        assert not pattern[0, :, :, ~real[0]].any()
+        assert not pattern[2][:, real[2]][:, :, ~real[2]].any()
     losses = model.loss(padded, attention_mask=real, per_token=True, mask=mask)
     alone = [model.loss(row, per_token=True, mask=mask)[0] for row in rows]
     for i, row in enumerate(rows):
