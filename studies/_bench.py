@@ -214,7 +214,8 @@ def judged(case: Case, n_prompts: int, n_permutations: int, n_resamples: int) ->
 
     Returns:
         `case`, `model`, `role`, `layer`, `head`, `plant`, `part`, `strength`, `q`, `label`,
-        `truth` ("required", "allowed" or "wrong"), `trap`, `roles` (all that are required).
+        `truth` ("required", "allowed" or "wrong"), `trap`, `roles` (all that are required),
+        `alive` (False for a plant that noise or squeezing has destroyed; see `destroyed`).
     """
     subject = case.build()
     frame = measures.detect_roles(
@@ -226,6 +227,7 @@ def judged(case: Case, n_prompts: int, n_permutations: int, n_resamples: int) ->
     )
     strength = measures.role_strength(frame)
     strength = strength[strength["role"].isin(roles_of_both())]
+    dead = destroyed(subject)
     rows = []
     for row in strength.itertuples(index=False):
         answer = subject.key.head((row.layer, row.head))
@@ -244,9 +246,28 @@ def judged(case: Case, n_prompts: int, n_permutations: int, n_resamples: int) ->
                 "truth": truth,
                 "trap": row.role in answer.traps,
                 "roles": ",".join(answer.roles),
+                "alive": answer.at not in dead,
             }
         )
     return pd.DataFrame(rows)
+
+
+def destroyed(subject: Planted) -> set[tuple[int, int]]:
+    """Heads that noise or squeezing has kept from doing what they were planted for.
+
+    Told by the answer key alone: the head gives less than half of the attention that its key
+    expects, averaged over the key's facts about targets of at least 0.4 (without the controls).
+    """
+    if not {"E", "F"} & set(subject.key.tiers):
+        return set()
+    kept: dict[tuple[int, int], list[float]] = {}
+    for fact in subject.key.facts:
+        if not isinstance(fact, planted.AttentionFact):
+            continue
+        if fact.value >= 0.4 and "#control" not in fact.prompts:
+            share = planted.measure(subject, fact) / fact.value
+            kept.setdefault(fact.head, []).append(share)
+    return {head for head, shares in kept.items() if np.mean(shares) < 0.5}
 
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> float | None:
@@ -260,13 +281,21 @@ def auroc(positive: np.ndarray, negative: np.ndarray) -> float | None:
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * len(negative)))
 
 
-def by_role(heads: pd.DataFrame) -> pd.DataFrame:
+def by_role(heads: pd.DataFrame, with_destroyed: bool = False) -> pd.DataFrame:
     """One row per case and role.
 
     AUROC is within a model, then averaged; recall counts labels, and q alone beside it.
+
+    Args:
+        heads: of `judged`.
+        with_destroyed: count plants that noise has destroyed as plants (for a power curve);
+            otherwise they are counted apart, as `n_destroyed`.
     """
     rows = []
     for (case, role), group in heads.groupby(["case", "role"], sort=False):
+        dead = (group["truth"] == "required") & ~group["alive"]
+        if not with_destroyed:
+            group = group[~dead]
         required = group[group["truth"] == "required"]
         wrong = group[group["truth"] == "wrong"]
         traps = wrong[wrong["trap"]]
@@ -285,6 +314,7 @@ def by_role(heads: pd.DataFrame) -> pd.DataFrame:
                 "case": case,
                 "role": role,
                 "n_plants": len(required),
+                "n_destroyed": int(dead.sum()),
                 "n_others": len(wrong),
                 "auroc": np.mean(per_seed) if per_seed else np.nan,
                 "recall": required["label"].mean() if len(required) else np.nan,

@@ -45,7 +45,7 @@ def heads():
     ]
     names = ["role", "head", "strength", "q", "label", "truth", "trap", "roles"]
     frame = pd.DataFrame(rows, columns=names)
-    return frame.assign(case="A", model="m", layer=0, plant="p", part="x")
+    return frame.assign(case="A", model="m", layer=0, plant="p", part="x", alive=True)
 
 
 def test_rates_by_role_are_counted_by_hand():
@@ -56,6 +56,26 @@ def test_rates_by_role_are_counted_by_hand():
     assert a["recall"] == 0.5 and a["recall_q"] == 1.0
     assert a["false_labels"] == 1 and a["decoys_rejected"] == 0
     assert b["auroc"] == pytest.approx(3 / 4) and b["recall"] == 1.0
+
+
+def test_destroyed_plants_are_counted_apart():
+    frame = heads()
+    frame.loc[1, "alive"] = False  # the plant of a that was not found
+    apart = _bench.by_role(frame).set_index("role").loc["a"]
+    assert (apart["n_plants"], apart["n_destroyed"], apart["recall"]) == (1, 1, 1.0)
+    whole = _bench.by_role(frame, with_destroyed=True).set_index("role").loc["a"]
+    assert (whole["n_plants"], whole["n_destroyed"], whole["recall"]) == (2, 1, 0.5)
+
+
+def test_a_plant_is_destroyed_by_noise_alone():
+    """Oracle: the key's own facts; nothing that a detector says."""
+    case = _bench.Case("E", ("duplicate_token", "bos_sink"), "E", sigma=2.0)
+    noisy, clean = case.build(), dataclasses.replace(case, tiers="A").build()
+    assert _bench.destroyed(clean) == set()
+    (head,) = noisy.key.find("duplicate_token")
+    facts = [f for f in noisy.key.facts if isinstance(f, planted.AttentionFact) and f.head == head]
+    left = [planted.measure(noisy, f) for f in facts if "#" not in f.prompts]
+    assert max(left) < 0.2 and head in _bench.destroyed(noisy)
 
 
 def test_confusion_is_counted_by_hand():
