@@ -129,9 +129,8 @@ def run(config: Config, progress: Progress | None = None) -> Result:
     tiers = (*CLEAN, "BC") if config.full else CLEAN
     asked = [(name, tier, config.seed) for tier in tiers for name in _recipes()]
     with _workers(config.jobs) as each:
-        common = (config.n_prompts, config.n_permutations, 499)
-        judged = list(each(_judge, [(case, *common) for case in cases], progress, "plants"))
-        noisy = list(each(_judge, [(case, *common) for case in noises], progress, "noise"))
+        judged = list(each(_judge, _sized(cases, config), progress, "plants"))
+        noisy = list(each(_judge, _sized(noises, config), progress, "noise"))
         found = [(kind, seed, config.n_prompts, 2000) for kind, seed in nulls]
         without = list(each(_no_plant, found, progress, "models without a plant"))
         facts = list(each(_answers, asked, progress, "answer keys"))
@@ -183,6 +182,24 @@ def _cases(config: Config) -> list[Any]:
     ]
 
 
+def _sized(cases: list[Any], config: Config) -> list[tuple[Any, int, int, int]]:
+    """Each case with its number of prompts: more where a model holds few plants.
+
+    With few true roles in a family, Benjamini-Hochberg asks for smaller p-values.
+    """
+    from studies import _bench
+
+    return [
+        (
+            case,
+            config.n_prompts * (2 if case.recipes == _bench.WORDS else 1),
+            config.n_permutations,
+            499,
+        )
+        for case in cases
+    ]
+
+
 def _fitting(recipes: tuple[str, ...], sizes: dict[str, int]) -> dict[str, int]:
     """Sizes for these plants: never fewer words than they need."""
     from interp.planted.lexicon import smallest_vocabulary
@@ -223,6 +240,7 @@ def _bars(tables: "dict[str, pd.DataFrame]") -> "pd.DataFrame":
     null = tables["no_plant"].set_index("models").loc["all"]
     answers, lens = tables["answers"], tables["lens"]
     n_decoys = int(clean["n_decoys"].sum())
+    n_plants, n_dead = int(noisy["n_plants"].sum()), int(noisy["n_destroyed"].sum())
     rows = [
         ("tiers A to C: AUROC of every role", "1.00", clean["auroc"].min(),
          lambda x: x >= 1 - 1e-9),
@@ -233,8 +251,8 @@ def _bars(tables: "dict[str, pd.DataFrame]") -> "pd.DataFrame":
          int(mistaken["n"].sum()), lambda x: x == 0),
         ("tiers E and DE: AUROC of every role", f"at least {MIN_AUROC}",
          noisy["auroc"].min(), lambda x: x >= MIN_AUROC),
-        (f"tiers E and DE: recall of every role ({n_noisy} plants; {n_dead} destroyed by the noise)", f"at least {MIN_RECALL}",
-         noisy["recall"].min(), lambda x: x >= MIN_RECALL),
+        (f"tiers E and DE: recall of every role ({n_plants} plants; noise destroyed {n_dead} more)",
+         f"at least {MIN_RECALL}", noisy["recall"].min(), lambda x: x >= MIN_RECALL),
         (f"{null['n_models']:.0f} models without a plant: family-wise error of max-T "
          f"(interval {null['fwer_low']:.3f} to {null['fwer_high']:.3f})",
          f"at most {ALPHA}, or its interval reaches down to it",
