@@ -132,3 +132,12 @@ def _english(model: "HookedGPT", n_prompts: int, n_ctx: int, seed: int) -> "Prom
         name="English stories",
         description=f"{n_prompts} English stories from {len(templates)} templates",
     )
+
+
+def with_random_weights(model: "HookedGPT", seed: int) -> "HookedGPT":
+    """The same shape with GPT-2's initial weights: what the measures say of an untrained model."""
+    from interp.core import HookedGPT
+
+    made = HookedGPT(model.config, dtype=model.W_E.dtype, device=model.W_E.device, seed=seed + 1)
+    made.name, made.tokenizer = f"{model.name}, random weights", model.tokenizer
+    return made.requires_grad_(False).eval()

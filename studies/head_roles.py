@@ -95,7 +95,7 @@ def _measure(
     model: "HookedGPT", prompt_sets: list["PromptSet"], config: Config, progress: Any
 ) -> tuple[dict[str, Table], dict[str, Any]]:
     """All tables, and the facts for the provenance."""
-    random_init = _with_random_weights(model, config.seed)
+    random_init = _prompts.with_random_weights(model, config.seed)
     options = {
         "batch_size": config.batch_size,
         "n_permutations": config.n_permutations,
@@ -121,15 +121,6 @@ def _measure(
         "correction": f"Benjamini-Hochberg over {len(heads)} tests: heads × roles × prompts",
     }
     return tables, facts
-
-
-def _with_random_weights(model: "HookedGPT", seed: int) -> "HookedGPT":
-    """The same shape with GPT-2's initial weights: what the measures say of an untrained model."""
-    from interp.core import HookedGPT
-
-    made = HookedGPT(model.config, dtype=model.W_E.dtype, device=model.W_E.device, seed=seed + 1)
-    made.name, made.tokenizer = f"{model.name}, random weights", model.tokenizer
-    return made.requires_grad_(False).eval()
 
 
 def _role_tables(heads: "pd.DataFrame", of_random: "pd.DataFrame") -> dict[str, Table]:

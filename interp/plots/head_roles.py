@@ -181,7 +181,7 @@ def role_by_prompts(frame: pd.DataFrame, least: float = 0.1, ax: Axes | None = N
                 zorder=3,
             )
         ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        _name_points(ax, frame, across, up, least)
+        name_points(ax, frame, across, up, least)
         ax.set_xlabel(f"contrast on {across}")
         ax.set_ylabel(f"contrast on {up}")
         made.legend(loc="outside right upper", frameon=False, title="role")
@@ -189,7 +189,7 @@ def role_by_prompts(frame: pd.DataFrame, least: float = 0.1, ax: Axes | None = N
     return made
 
 
-def _name_points(ax: Axes, rows: pd.DataFrame, across: str, up: str, least: float) -> None:
+def name_points(ax: Axes, rows: pd.DataFrame, across: str, up: str, least: float) -> None:
     """Head names beside points beyond `least`, strongest first.
 
     A name stands right or left of its point, wherever it covers no point and no name; where both
