@@ -80,6 +80,7 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_p(logits, p, k):
     assert int((Sampling(top_p=p).log_probs(tensor) > -torch.inf).sum()) == needed
     assert int((Sampling(top_k=k).log_probs(tensor) > -torch.inf).sum()) == min(k, len(logits))
     assert Sampling(top_k=1).log_probs(tensor).argmax() == tensor.argmax()
+    assert Sampling(top_p=1e-12).log_probs(tensor).exp().max() == 1
 
 
 def test_temperature_zero_is_the_exact_argmax_and_the_limits_hold():
