@@ -475,6 +475,9 @@ def error_rates(found: pd.DataFrame) -> pd.DataFrame:
                 "fwer_high": interval.high,
                 # Every discovery is false here, so the share of models with one is the rate.
                 "fdr": float((group["discoveries"] > 0).mean()),
+                "fdr_low": scipy.stats.binomtest(int((group["discoveries"] > 0).sum()), n)
+                .proportion_ci()
+                .low,
                 "labels": int(group["labels"].sum()),
                 "labels_strict": int(group["labels_strict"].sum()),
                 "largest_contrast": group["largest"].max(),

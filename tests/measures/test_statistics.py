@@ -112,3 +112,52 @@ def test_too_few_units_are_refused():
     few = np.ones((MIN_UNITS - 1, 1))
     with pytest.raises(InputError, match=f"at least {MIN_UNITS} prompts"):
         paired_contrast(few, few)
+
+
+def test_max_t_is_the_share_of_sign_patterns_whose_largest_statistic_reaches_it():
+    """Oracle: all sign patterns by enumeration, one Python loop per column."""
+    from itertools import product
+
+    from interp.measures.statistics import max_t_p
+
+    rng = np.random.default_rng(0)
+    blocks = [rng.normal(0.6, 1, (7, 3)), rng.normal(0.1, 1, (7, 2))]
+    columns = np.hstack(blocks).T
+    largest = []
+    for signs in product((1, -1), repeat=7):
+        largest.append(max(np.dot(signs, c) / np.sqrt(np.dot(c, c)) for c in columns))
+    expected = [np.mean([t >= c.sum() / np.sqrt(c @ c) - 1e-9 for t in largest]) for c in columns]
+    found = np.concatenate(max_t_p(blocks, n_permutations=20_000, seed=1))
+    assert np.allclose(found, expected, atol=0.015)
+    assert (found >= 1 / 20_001).all()
+
+
+def test_max_t_holds_the_family_wise_error():
+    """Twenty correlated columns without any effect: one of 20 families has a rejection."""
+    from interp.measures.statistics import max_t_p
+
+    rng = np.random.default_rng(1)
+    hits = 0
+    for family in range(300):
+        shared = rng.normal(size=(12, 1))
+        noise = shared + rng.normal(size=(12, 20))
+        hits += np.concatenate(max_t_p([noise], n_permutations=400, seed=family)).min() < 0.05
+    assert 0.02 < hits / 300 < 0.09
+
+
+def test_max_t_of_units_that_two_kinds_do_not_share():
+    """A unit has the same sign wherever it occurs; kinds of prompts have signs of their own."""
+    from interp.measures.statistics import max_t_p
+
+    values = np.random.default_rng(2).normal(0.5, 1, (9, 1))
+    units = np.arange(9)
+    alone = max_t_p([values], n_permutations=4000, seed=3)[0]
+    twice = max_t_p([values, values], [(0, units), (0, units)], 4000, 3)[0]
+    apart = max_t_p([values, values], [(0, units), (1, units)], 4000, 3)[0]
+    assert twice == pytest.approx(alone) and apart > 1.3 * alone
+
+
+def test_max_t_of_nothing_is_1():
+    from interp.measures.statistics import max_t_p
+
+    assert max_t_p([np.zeros((8, 3))], n_permutations=50)[0].tolist() == [1, 1, 1]
