@@ -161,3 +161,9 @@ def test_max_t_of_nothing_is_1():
     from interp.measures.statistics import max_t_p
 
     assert max_t_p([np.zeros((8, 3))], n_permutations=50)[0].tolist() == [1, 1, 1]
+
+
+def test_a_max_t_p_value_is_never_0():
+    from interp.measures.statistics import max_t_p
+
+    assert max_t_p([np.ones((40, 1))], n_permutations=99)[0].tolist() == [1 / 100]
