@@ -352,7 +352,7 @@ def test_memory_does_not_grow_with_the_prompts():
     assert max(sizes) == 4 and sum(sizes) >= 2 * 99
 
 
-def tested(differences):
+def judged(differences):
     """The frame of one head and role with these differences in all units of both halves."""
     from interp.measures import detectors
 
@@ -366,15 +366,15 @@ def tested(differences):
 
 
 def test_a_small_but_certain_contrast_is_significant_and_no_role():
-    row = tested(np.full(16, 0.05))
+    row = judged(np.full(16, 0.05))
     assert row["p_zero"] < 0.001 and row["p"] == 1 and not row["label"]
-    assert tested(np.full(16, 0.2))["label"]
+    assert judged(np.full(16, 0.2))["label"]
 
 
 def test_the_interval_decides_beside_q():
     """One prompt in four shows nothing: the mean is large, its interval reaches too low."""
     values = np.r_[np.full(9, 0.16), np.full(5, 0.02)] + np.linspace(0, 1e-3, 14)
-    row = tested(values)
+    row = judged(values)
     assert row["contrast"] > 0.1 > row["ci_low"] > 0
     assert not row["passes"]
 
