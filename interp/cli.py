@@ -24,6 +24,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 import studies
 from interp.core.errors import InputError, RunError
+from studies.verify import Config as Verify
 
 Switch = Annotated[bool, FlagCreatePairsOff]
 Dtype = Literal["float32", "fp32", "float64", "fp64", "bfloat16", "bf16", "float16", "fp16"]
@@ -183,9 +184,10 @@ def _parse(argv: list[str]) -> Options:
             return _tyro(_run_type(study), rest, f"interp run {study}", studies.questions()[study])
         if len(argv) > 1 and not argv[1].startswith("-"):
             studies.load(argv[1])  # raises the error that lists the studies
-    commands = (List, Run, Report, Generate, Train)
+    commands = {command.__name__.lower(): command for command in (List, Run, Report, Generate)}
+    commands |= {"train": Train, "verify": Verify}
     choices = tuple(
-        Annotated[command, tyro.conf.subcommand(command.__name__.lower())] for command in commands
+        Annotated[command, tyro.conf.subcommand(name)] for name, command in commands.items()
     )
     union: Any = choices[0]
     for choice in choices[1:]:
@@ -341,12 +343,21 @@ def _train(command: Train) -> None:
 
 
 _MODEL_OPTIONS = frozenset(field.name for field in dataclasses.fields(ModelOptions))
+
+
+def _verify(command: Verify) -> int:
+    from studies import verify
+
+    return verify.main(command)
+
+
 _EXECUTE: dict[type, Callable[[Any], int | None]] = {
     List: _list,
     ReportOptions: _run,
     Report: _report,
     Generate: _generate,
     Train: _train,
+    Verify: _verify,
 }
 
 

@@ -41,7 +41,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Config:
-    """Options of `interp verify`."""
+    """Measure how often the detectors of head roles are wrong, on models whose heads are known."""
 
     full: bool = False
     """More seeds, sizes and disguises: some minutes."""
