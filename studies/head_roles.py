@@ -7,6 +7,10 @@ with permutations and corrected for all heads, roles and kinds of prompts. The k
 tokens and, where it is known, the model's own language, which decides. A model of the same shape
 with random weights goes through the same, as a check that the measure can say no.
 
+Then all known roles, with ablations: a label is confirmed if the behaviour that the role serves
+suffers without the head, and heads that matter without a label are hidden. Heads of least effect
+are pruned together; the shipped training seeds are compared by role.
+
 Beside the roles: whether patterns are probabilities, whether heads differ, and whether a picture of
 attention weights shows what heads use.
 """
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 NAME = "head_roles"
 MIN_DIVERGENCE = 0.05  # nats; declared beforehand, about 7 % of the largest possible, ln 2
 N_RANDOM_INIT = 64  # prompts of each kind for the model with random weights: a check, not a result
+N_PERMUTATIONS = 5000  # for all roles, quick or not
+N_CAUSAL = 128  # prompts on which all roles are measured; ablations run on some of them
 N_SHOWN = 4  # heads per role in the dot plot
 
 
@@ -46,18 +52,33 @@ class Config(StudyConfig):
 def run(
     model: "HookedGPT", config: Config, progress: Callable[[str, int, int], None] | None = None
 ) -> StudyResult:
-    """Measures all heads and says what that means for claims 61 to 63 and 103 to 105.
+    """Measures all heads and says what that means for claims 61 to 63 and 103 to 106.
 
     Args:
         model: any HookedGPT.
         config: the options.
         progress: called with what is being done, how much of it is done, and how much there is.
     """
+    from studies import _head_roles_causal
+
     config = _sized(config)
     prompt_sets = _prompt_sets(model, config)
     tables, facts = _measure(model, prompt_sets, config, progress)
-    figures = _draw(tables, facts)
-    findings = _conclude(tables)
+    tables |= _head_roles_causal.tables(
+        model,
+        prompt_sets,
+        _prompts.with_random_weights(model, config.seed),
+        _head_roles_causal.Sizes(
+            min(N_CAUSAL, config.n_prompts),
+            N_PERMUTATIONS,  # fewer cannot reach q < 0.05 in so large a family
+            config.n_resamples,
+            config.batch_size,
+            config.seed,
+        ),
+        progress,
+    )
+    figures = (*_draw(tables, facts), *_head_roles_causal.draw(tables))
+    findings = _conclude(tables, _head_roles_causal)
     return StudyResult(
         study=NAME,
         question=questions()[NAME],
@@ -582,31 +603,32 @@ def _row_sums(tables: dict[str, Table]) -> FigurePart:
 
 
 def _headline(tables: dict[str, Table]) -> Sentence:
-    roles, overview = tables["roles"].frame, tables["overview"].frame
-    if not overview["n_with_role"].iloc[0]:
+    overview = tables["causal_overview"].frame.iloc[0]
+    cells = {name: Cell("causal_overview", 0, name) for name in overview.index}
+    if not overview["n_labelled"]:
         return Sentence(
-            "None of the {n} heads holds one of the roles measured.",
-            n=Cell("overview", 0, "n_heads"),
+            "None of the {n_heads} heads holds one of the {n_roles} roles measured.",
+            n_heads=cells["n_heads"],
+            n_roles=cells["n_roles"],
         )
-    held = roles[roles["n_confirmed"] > 0]
-    top = int(held["contrast"].idxmax())
     return Sentence(
-        "{held} of {n} heads hold a role that chance does not explain; the clearest is {best}, "
-        "{role}, {contrast:.2f} above its control.",
-        held=Cell("overview", 0, "n_with_role"),
-        n=Cell("overview", 0, "n_heads"),
-        best=Cell("roles", top, "best"),
-        role=Cell("roles", top, "role"),
-        contrast=Cell("roles", top, "contrast"),
+        "{n_labelled} of {n_heads} heads hold a role that chance does not explain; ablations "
+        "confirm {n_labels_confirmed} of {n_labels} labels, and {hidden} heads matter without a "
+        "role that is known.",
+        **{
+            name: cells[name]
+            for name in ("n_labelled", "n_heads", "n_labels_confirmed", "n_labels", "hidden")
+        },
     )
 
 
-def _conclude(tables: dict[str, Table]) -> tuple[Finding, ...]:
+def _conclude(tables: dict[str, Table], causal: Any) -> tuple[Finding, ...]:
     return (
         *_on_softmax(tables),
-        _on_roles(tables),
+        causal.on_roles(tables),
         _on_different_heads(tables),
         _on_pictures(tables),
+        causal.on_pruning(tables),
     )
 
 
@@ -668,29 +690,6 @@ def _on_softmax(tables: dict[str, Table]) -> tuple[Finding, ...]:
             n=total["n_rows"],
             figure="row_sums",
         ),
-    )
-
-
-def _on_roles(tables: dict[str, Table]) -> Finding:
-    overview = tables["overview"].frame.iloc[0]
-    more = overview["n_with_role"] > overview["n_with_role_random_init"]
-    return Finding(
-        103,
-        "imprecise" if more else "undecided",
-        Sentence(
-            "{held} of {heads} heads hold one of the four roles measured (previous token, "
-            "duplicate token, induction, first token), {random} with random weights; agreement, "
-            "synonyms and senses, which the lectures name, are other roles.",
-            held=Cell("overview", 0, "n_with_role"),
-            heads=Cell("overview", 0, "n_heads"),
-            random=Cell("overview", 0, "n_with_role_random_init"),
-        ).text(tables),
-        value=overview["n_with_role"],
-        unit="heads with a role",
-        null=overview["n_with_role_random_init"],
-        null_name="same shape, random weights",
-        n=overview["n_prompts"],
-        figure="head_roles",
     )
 
 

@@ -10,7 +10,7 @@ from interp.reporting import write_report
 from studies import _english, _prompts, head_roles
 
 QUICK = head_roles.Config(quick=True, limit=24, seed=3)
-CLAIMS = [61, 62, 63, 103, 104, 105]
+CLAIMS = [61, 62, 63, 103, 104, 105, 106]
 
 
 class Letters:
