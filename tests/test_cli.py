@@ -261,7 +261,7 @@ def test_run_writes_report_and_index(run, model_dir, tmp_path):
     assert (code, err) == (0, "")
     (study,) = json.loads(out)
     assert study["study"] == "head_roles"
-    assert [finding["claim"] for finding in study["findings"]] == [61, 62, 63, 103, 104, 105]
+    assert [finding["claim"] for finding in study["findings"]] == [61, 62, 63, 103, 104, 105, 106]
     report = Path(study["report"])
     assert report == tmp_path / "tiny" / "head_roles" / "report.html"
     assert "Studies of" in (tmp_path / "tiny" / "index.html").read_text()
