@@ -1,7 +1,7 @@
 """All roles of all heads, what ablations say of them, pruning, and the roles in other seeds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ SEEDS = ("small", "small-s1", "small-s2")  # one recipe, three training seeds
 MIN_NATS = 0.02  # declared beforehand: what a pruned set of heads may cost
 SHARE_PRUNED = 4  # one head in so many
 N_SUBSETS = 10  # random sets of equal size
+N_RESAMPLES = 499  # for models that only stand beside the one measured
 MANY_HEADS = 64  # above, ablations run on fewer prompts
 
 # Heads that papers name for GPT-2 small: Wang et al. 2022 (arXiv:2211.00593), McDougall et al. 2023
@@ -60,7 +61,8 @@ def tables(
 
     suites = _scenes.suites(model, prompt_sets, sizes.n_prompts, sizes.seed)
     frame = _detected(model, suites, sizes, progress)
-    of_random = _detected(random_init, suites, sizes, None)
+    checks = replace(sizes, n_resamples=min(N_RESAMPLES, sizes.n_resamples))
+    of_random = _detected(random_init, suites, checks, None)
     many = model.config.n_layers * model.config.n_heads > MANY_HEADS
     n_prompts = min(8 if many else 32, sizes.n_prompts)
     effects = measures.causal_effects(
@@ -126,7 +128,7 @@ def tables(
     }
     made |= _pruning_tables(model, prompt_sets[-1], effects, sizes)
     if model.name in SEEDS:
-        made |= _seed_tables(model, strength, suites, sizes)
+        made |= _seed_tables(model, strength, suites, checks)
     if model.name == "gpt2":
         made |= _published_table(strength)
     return made
@@ -237,7 +239,7 @@ def prompt_losses(
         # The loss needs no prediction at the last token, so the run that it makes is one shorter.
         cache = model.run_with_cache(rows[:, :-1], names)[1] if names else {}
 
-        def replace(layer: int, of_layer: list[int]):
+        def replaced(layer: int, of_layer: list[int]):
             def hook(z, point):
                 intact, z = cache["z", layer][:, :, of_layer], z.clone()
                 values = {
@@ -250,7 +252,7 @@ def prompt_losses(
 
             return hook
 
-        hooks = [(hook_name("z", layer), replace(layer, of)) for layer, of in by_layer.items()]
+        hooks = [(hook_name("z", layer), replaced(layer, of)) for layer, of in by_layer.items()]
         with model.hooks(fwd_hooks=hooks):
             loss = model.loss(rows, per_token=True)
     return loss.double().mean(1).cpu().numpy()

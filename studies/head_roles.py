@@ -33,7 +33,7 @@ NAME = "head_roles"
 MIN_DIVERGENCE = 0.05  # nats; declared beforehand, about 7 % of the largest possible, ln 2
 N_RANDOM_INIT = 64  # prompts of each kind for the model with random weights: a check, not a result
 N_PERMUTATIONS = 5000  # for all roles, quick or not
-N_CAUSAL = 128  # prompts on which all roles are measured; ablations run on some of them
+N_CAUSAL = 96  # prompts on which all roles are measured; ablations run on some of them
 N_SHOWN = 4  # heads per role in the dot plot
 
 

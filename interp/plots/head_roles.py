@@ -211,7 +211,7 @@ def name_points(ax: Axes, rows: pd.DataFrame, across: str, up: str, least: float
             boxes.append(box)
             row = rows.iloc[number]
             ax.annotate(
-                head_label(row["layer"], row["head"]),
+                head_label(int(row["layer"]), int(row["head"])),
                 (row[across], row[up]),
                 xytext=(7 * side, -3),
                 textcoords="offset points",
