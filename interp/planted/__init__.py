@@ -54,6 +54,7 @@ from interp.planted.answers import (
     Family,
     Head,
     HeadAnswer,
+    LensFact,
     TracingFact,
 )
 from interp.planted.board import Board, Match, Move, Planted, Space
@@ -92,6 +93,7 @@ __all__ = [
     "Family",
     "Head",
     "HeadAnswer",
+    "LensFact",
     "Match",
     "Move",
     "Planted",

@@ -8,6 +8,7 @@ because they are true of the head in passing (an induction head rests on BOS whi
 every other role must not be found, and `traps` names those for which a naive detector would fall.
 """
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -51,7 +52,8 @@ class HeadAnswer:
         roles: labels that a detector must give.
         allowed: labels that it may give.
         traps: wrong labels that a naive detector gives.
-        effect: ablating it changes the logits on the prompts of its recipe.
+        effect: ablating it changes the logits on the prompts of its recipe. A detector that asks
+            for an effect finds the roles of these heads only (`AnswerKey.with_role`, `confirmed`).
         positional: its pattern depends on positions alone.
     """
 
@@ -160,6 +162,19 @@ class AttributionFact(Fact):
 
     head: Head = (0, 0)
     prompts: str = ""
+
+
+@dataclass(frozen=True)
+class LensFact(Fact):
+    """Logit lens: answer minus rival, if the stream were unembedded after some of the blocks.
+
+    Attributes:
+        prompts: name of a prompt family of the key; averaged over its answers.
+        n_done: blocks done, from 0 (the embedding) to all of them.
+    """
+
+    prompts: str = ""
+    n_done: int = 0
 
 
 @dataclass(frozen=True)
@@ -273,15 +288,25 @@ class AnswerKey:
             a.at for a in self.heads if a.plant == plant and (part is None or a.part == part)
         )
 
-    def with_role(self, role: str) -> tuple[Head, ...]:
-        """The heads that a detector of this role must find."""
-        _check_role(role)
-        return tuple(a.at for a in self.heads if role in a.roles)
+    def with_role(self, role: str, confirmed: bool = False) -> tuple[Head, ...]:
+        """The heads that a detector of this role must find.
 
-    def without_role(self, role: str) -> tuple[Head, ...]:
-        """The heads that a detector of this role must not find."""
+        Args:
+            role: one of `ROLES`.
+            confirmed: for a detector that asks for an effect of ablation too.
+        """
         _check_role(role)
-        return tuple(a.at for a in self.heads if role not in (*a.roles, *a.allowed))
+        return tuple(a.at for a in self.heads if role in a.roles and (a.effect or not confirmed))
+
+    def without_role(self, role: str, confirmed: bool = False) -> tuple[Head, ...]:
+        """The heads that a detector of this role must not find; arguments as in `with_role`."""
+        _check_role(role)
+        return tuple(
+            a.at
+            for a in self.heads
+            if role not in (*a.roles, *a.allowed)
+            or (confirmed and role in a.roles and not a.effect)
+        )
 
     def trapped_by(self, role: str) -> tuple[Head, ...]:
         """The decoys: heads that a naive detector of this role finds."""
@@ -314,7 +339,7 @@ class AnswerKey:
         """
         facts = []
         for fact in self.facts:
-            logits = isinstance(fact, EffectFact | AttributionFact)
+            logits = isinstance(fact, EffectFact | AttributionFact | LensFact)
             least, unit = (effect, 1 + abs(fact.value)) if logits else (attention, 1.0)
             least = unit * (max(least, soft) if fact.soft else least)
             facts.append(replace(fact, tolerance=max(fact.tolerance, least)))
@@ -322,9 +347,14 @@ class AnswerKey:
         return replace(self, facts=tuple(facts), edges=tuple(edges))
 
     def to_dict(self) -> dict[str, Any]:
-        """The key as plain JSON types; each fact names its type under "fact"."""
+        """The key as plain JSON types; each fact names its type under "fact".
+
+        A tolerance without bound, which JSON cannot write, is None.
+        """
         values = asdict(self)
         values["facts"] = [{"fact": type(f).__name__, **asdict(f)} for f in self.facts]
+        for checked in (*values["facts"], *values["edges"]):
+            checked["tolerance"] = _finite(checked["tolerance"])
         return values
 
     @classmethod
@@ -338,7 +368,7 @@ class AnswerKey:
             values = {name: _as_tuples(value) for name, value in values.items()}
             values["families"] = {n: Family(**f) for n, f in values["families"].items()}
             values["heads"] = tuple(HeadAnswer(**a) for a in values["heads"])
-            values["edges"] = tuple(Edge(**e) for e in values["edges"])
+            values["edges"] = tuple(Edge(**_bounded(e)) for e in values["edges"])
             values["facts"] = tuple(_read_fact(f) for f in values["facts"])
             return cls(**values)
         except (KeyError, TypeError) as error:
@@ -351,6 +381,7 @@ _FACTS = {
         AttentionFact,
         EffectFact,
         AttributionFact,
+        LensFact,
         CircuitFact,
         TracingFact,
         EmbeddingFact,
@@ -383,8 +414,17 @@ def _move_name(component: str, move: Any) -> str:
 
 
 def _read_fact(values: dict[str, Any]) -> Fact:
-    values = dict(values)
+    values = _bounded(values)
     return _FACTS[values.pop("fact")](**values)
+
+
+def _finite(tolerance: float) -> float | None:
+    return None if math.isinf(tolerance) else tolerance
+
+
+def _bounded(values: dict[str, Any]) -> dict[str, Any]:
+    tolerance = values["tolerance"]
+    return {**values, "tolerance": math.inf if tolerance is None else tolerance}
 
 
 def _as_tuples(value: Any) -> Any:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from interp.core import GPTConfig, HookedGPT, InputError
 from interp.corpus import WordTokenizer
-from interp.planted.answers import AnswerKey, Edge, Fact, Family, Head, HeadAnswer
+from interp.planted.answers import AnswerKey, Edge, Fact, Family, Head, HeadAnswer, LensFact
 from interp.planted.codes import position_code, shift
 from interp.planted.lexicon import BOS_ID, N_SPECIAL, WordClass, build_lexicon
 from interp.planted.prompts import Prompts, make_prompts
@@ -333,6 +333,12 @@ class Board:
         name = f"{self.recipe}:{name}"
         self.families[name] = Family(kind, n_prompts, self.seed + len(self.families), options)
         return name
+
+    def lens(self, prompts: str, logits: float, layer: int, tolerance: float) -> Iterator[LensFact]:
+        """What the logit lens must see if one layer writes the whole answer: nothing before it."""
+        for n_done in range(self.n_layers + 1):
+            value = logits if n_done > layer else 0.0
+            yield LensFact(value, tolerance, prompts, n_done, alone=True, soft=True)
 
     @contextmanager
     def planting(self, recipe: str) -> Iterator[None]:

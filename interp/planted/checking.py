@@ -20,6 +20,7 @@ from interp.planted.answers import (
     EmbeddingFact,
     Fact,
     Head,
+    LensFact,
     TracingFact,
 )
 from interp.planted.board import Planted
@@ -96,6 +97,8 @@ def _measure(planted: Planted, fact: Fact, runs: _Runs) -> float:
             return _effect(planted.model, fact, runs)
         case AttributionFact():
             return direct_attribution(planted.model, fact.head, runs.prompts(fact.prompts))
+        case LensFact():
+            return _lens(planted.model, fact, runs.prompts(fact.prompts))
         case CircuitFact():
             return _circuit(planted, fact)
         case TracingFact():
@@ -218,6 +221,11 @@ def direct_attribution(model: HookedGPT, head: Head, prompts: Prompts) -> float:
     if model.config.norm == "pre":
         written = (written - written.mean(-1, keepdim=True)) / cache["scale"] * model.ln_final.w
     return float(_answer_minus_rival(written @ model.W_U, prompts).mean())
+
+
+def _lens(model: HookedGPT, fact: LensFact, prompts: Prompts) -> float:
+    stream = model(prompts.tokens, stop_at_layer=fact.n_done)
+    return float(_answer_minus_rival(model.logits(stream), prompts).mean())
 
 
 # --- weights ---

@@ -258,7 +258,8 @@ def with_distractors(
 
     Args:
         planted: what to hide.
-        n_random: Gaussian heads in the whole model, with the Frobenius norms of planted heads.
+        n_random: Gaussian heads in the whole model, with the Frobenius norms of planted heads; the
+            output of a head that would write too much is made smaller.
         lags: distances of the lag decoys; unless given, all that repeats in the key's prompts would
             make a naive detector look at (their period, and one less).
         null_share: share of the heads, from 0 to 0.9, that rest on BOS and write nothing; each
@@ -335,6 +336,7 @@ def _with_more_heads(
                 weight = getattr(attn, name)
                 drawn = torch.randn(weight[0].shape, generator=generator, dtype=torch.float64)
                 weight[answer.head] = (drawn * norm / drawn.norm()).to(weight.dtype)
+            _soften(model, answer.at, scale)
         elif answer.part == "null sink":
             _write_sink(model, answer.at, scale)
         elif answer.part != "empty":
@@ -356,6 +358,21 @@ def _mean_norms(model: HookedGPT) -> dict[str, float]:
         sizes = getattr(model, name).flatten(0, 1).flatten(1).norm(dim=1)
         norms[name] = float(sizes[sizes > 0].mean()) if (sizes > 0).any() else 1.0
     return norms
+
+
+LOUDEST = 0.25
+
+
+def _soften(model: HookedGPT, at: Head, scale: float) -> None:
+    """Let a random head write at most a quarter of what a plant writes per token.
+
+    Its norm is spread over all dimensions, a plant's is not: in a narrow stream several random
+    heads in a row would drown the plants.
+    """
+    attn = model.blocks[at[0]].attn
+    written = (model.W_E / scale) @ attn.W_V[at[1]] @ attn.W_O[at[1]]
+    length = float(written.square().sum(1).mean().sqrt())
+    attn.W_O[at[1]] *= min(1.0, LOUDEST / length) if length > 0 else 1.0
 
 
 SHARPNESS = 14.0

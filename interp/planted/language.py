@@ -70,7 +70,7 @@ def _lecture_facts(board: Board, head: Head, e: float) -> None:
     words = LECTURE.split()
     ids = [BOS_ID, *(_id_of(board, word) for word in words)]
     marks = {"bos": 0} | {word: 1 + place for place, word in enumerate(words)}
-    sentence = board.family("lecture", "sentence", n_prompts=1, ids=ids, marks=marks)
+    sentence = board.family("lecture", "sentence", n_prompts=1, ids=tuple(ids), marks=marks)
     both = 1 / (2 + e + e**2 + e**4)
     expected = {
         "creature->fluffy": both,
@@ -98,6 +98,7 @@ def _phrase_facts(board: Board, head: Head, e: float) -> None:
         AttributionFact(logits, EXACT, head, prompts),
         EffectFact(logits, EXACT, (head,), prompts, "drop"),
         EffectFact(logits, EXACT, (), prompts, "logit_diff", alone=True),
+        *board.lens(prompts, logits, board.early, EXACT),
     ]
 
 
@@ -129,6 +130,7 @@ def name_mover(board: Board) -> None:
         CircuitFact(1.0, EXACT, head, "copying_score"),
         AttributionFact(board.gain * a, board.gain * near, head, prompts),
         EffectFact(board.gain * a, board.gain * near, (head,), prompts, "drop"),
+        *board.lens(prompts, board.gain * a, board.late, board.gain * near),
     ]
 
 
@@ -257,6 +259,7 @@ def _recall_facts(board: Board, relation: int, head: Head, others: list[Head]) -
         EffectFact(logits, board.gain * near, (head,), prompts, "drop"),
         EffectFact(logits, board.gain * near, (), prompts, "logit_diff", alone=True),
         EffectFact(1.0, EXACT, (), prompts, "accuracy", alone=True),
+        *board.lens(prompts, logits, board.late, board.gain * near),
         TracingFact(0.0, near, prompts, lit, alone=True),
     ]
     board.facts += [EffectFact(0.0, EXACT, (other,), prompts, "drop") for other in others]
@@ -380,6 +383,7 @@ def _agreement_facts(
             EffectFact(0.0, EXACT, (idles,), prompts, "drop"),
             EffectFact(logits, within, (), prompts, "logit_diff", alone=True),
             EffectFact(1.0 if right else 0.0, EXACT, (), prompts, "accuracy", alone=True),
+            *board.lens(prompts, logits, board.late, within),
         ]
         if syntactic:
             spread = board.gain * resting_leak(board)

@@ -220,6 +220,7 @@ def _induction_facts(board: Board, head: Head, feeds: Head, a: float) -> None:
         AttributionFact(whole, near, head, name),
         EffectFact(whole, near, (head,), name, "drop"),
         EffectFact(whole, near, (feeds,), name, "drop"),
+        *board.lens(name, whole, board.late, near),
         EffectFact(_loss(board.d_vocab - 1, whole), near, (), name, "loss", alone=True, soft=True),
         EffectFact(uniform, spread, (), before, "loss", alone=True, soft=True),
         EffectFact(uniform, spread, (feeds,), name, "loss", alone=True, soft=True),

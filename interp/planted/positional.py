@@ -50,6 +50,7 @@ def lag_decoys(board: Board) -> None:
             board.look_back(period - 1),
             part=f"lag {period - 1}",
             attends=(f"lag:{period - 1}",),
+            allowed=("local",) if period < 5 else (),
             traps=("induction",),
             positional=True,
         )
@@ -161,6 +162,7 @@ def bias_sink(board: Board) -> None:
         AttentionFact(1.0, leak(board) + EXACT, head, prompts, "position:0"),
         AttributionFact(expected, tolerance, head, prompts),
         EffectFact(expected, tolerance, (head,), prompts, "drop"),
+        *board.lens(prompts, expected, board.early, tolerance),
     ]
 
 

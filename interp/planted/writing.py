@@ -6,7 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.planted.answers import AttentionFact, AttributionFact, CircuitFact, EffectFact, Head
+from interp.planted.answers import (
+    AttentionFact,
+    AttributionFact,
+    CircuitFact,
+    EffectFact,
+    Head,
+    LensFact,
+)
 from interp.planted.board import Board
 from interp.planted.lexicon import N_SPECIAL
 from interp.planted.positional import EXACT, leak
@@ -151,6 +158,17 @@ def erasure_pair(board: Board) -> None:
         AttributionFact(-half, near, eraser, prompts),
         EffectFact(0.0, near, (writer,), prompts, "drop"),
         EffectFact(-half, near, (eraser,), prompts, "drop"),
+        *(
+            LensFact(
+                half if board.early < n_done <= board.late else 0.0,
+                near,
+                prompts,
+                n_done,
+                alone=True,
+                soft=True,
+            )
+            for n_done in range(board.n_layers + 1)
+        ),
         EffectFact(0.0, near, (writer, eraser), prompts, "drop"),
     ]
 
@@ -175,5 +193,6 @@ def _answered(board: Board, head: Head, lag: int, answer: str, logits: float) ->
         AttentionFact(1.0, leak(board) + EXACT, head, prompts, f"lag:{lag}"),
         AttributionFact(logits, near, head, prompts),
         EffectFact(logits, near, (head,), prompts, "drop"),
+        *board.lens(prompts, logits, board.late, near),
     ]
     return prompts
