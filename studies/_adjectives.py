@@ -130,9 +130,10 @@ def suites(words: Words, n_sentences: int, seed: int) -> list[measures.Suite]:
     first = len(words.start)
     query = first + 3
     prompts, controls, units, at = [], [], [], {kind: [] for kind in kinds}
-    drawn = zip(sets.tolist(), nouns.tolist(), others.tolist(), strict=True)
-    for unit, (adjectives, noun, other) in enumerate(drawn):
-        for order in ORDERS:
+    # Order by order, so that the first prompts are of different sets.
+    for order in ORDERS:
+        drawn = zip(sets.tolist(), nouns.tolist(), others.tolist(), strict=True)
+        for unit, (adjectives, noun, other) in enumerate(drawn):
             prompts.append([*words.start, *(adjectives[number] for number in order), noun])
             controls.append([*words.start, *other, noun])
             units.append(unit)

@@ -33,7 +33,7 @@ NAME = "head_roles"
 MIN_DIVERGENCE = 0.05  # nats; declared beforehand, about 7 % of the largest possible, ln 2
 N_RANDOM_INIT = 64  # prompts of each kind for the model with random weights: a check, not a result
 N_PERMUTATIONS = 5000  # for all roles, quick or not
-N_CAUSAL = 96  # prompts on which all roles are measured; ablations run on some of them
+N_CAUSAL = 128  # prompts on which all roles are measured; ablations run on some of them
 N_SHOWN = 4  # heads per role in the dot plot
 
 
@@ -66,7 +66,7 @@ def run(
     tables, facts = _measure(model, prompt_sets, config, progress)
     tables |= _head_roles_causal.tables(
         model,
-        prompt_sets,
+        _prompt_sets(model, replace(config, n_prompts=min(N_CAUSAL, config.n_prompts))),
         _prompts.with_random_weights(model, config.seed),
         _head_roles_causal.Sizes(
             min(N_CAUSAL, config.n_prompts),
