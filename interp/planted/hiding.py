@@ -120,22 +120,20 @@ def _complement(direction: Float[Tensor, " d_model"]) -> Float[Tensor, "d_model 
 
 
 def _change_gauge(attn: torch.nn.Module, head: int, generator: torch.Generator) -> None:
-    dtype = attn.W_QKV.dtype
-    for writer, readers, biases in (
-        ("W_K", ("W_Q",), ("b_Q",)),
-        ("W_O", ("W_V",), ("b_V",)),
+    """Other coordinates inside a head, chosen apart for QK and for OV."""
+    qk, qk_inverse = (x.to(attn.W_QKV.dtype) for x in _random_gl(attn.d_head, generator))
+    ov, ov_inverse = (x.to(attn.W_QKV.dtype) for x in _random_gl(attn.d_head, generator))
+    for name, change in (
+        ("W_Q", qk),
+        ("b_Q", qk),
+        ("W_K", qk_inverse.T),
+        ("b_K", qk_inverse.T),
+        ("W_V", ov),
+        ("b_V", ov),
     ):
-        g, inverse = _random_gl(attn.d_head, generator)
-        g, inverse = g.to(dtype), inverse.to(dtype)
-        for name in (*readers, *biases):
-            weight = getattr(attn, name)
-            weight[head] = weight[head] @ g
-        weight = getattr(attn, writer)
-        if writer == "W_K":
-            weight[head] = weight[head] @ inverse.T
-            attn.b_K[head] = attn.b_K[head] @ inverse.T
-        else:
-            weight[head] = inverse @ weight[head]
+        weight = getattr(attn, name)
+        weight[head] = weight[head] @ change
+    attn.W_O[head] = ov_inverse @ attn.W_O[head]
 
 
 def _random_gl(

@@ -15,6 +15,7 @@ from interp.planted import (
     hide,
     measure,
     plant,
+    random_model,
     rotated,
     shuffled_heads,
     superposed,
@@ -118,6 +119,20 @@ def test_gauges_of_qk_and_ov_are_independent():
     assert ratio[:10].min() >= 0.5 - 1e-9 and ratio[:10].max() <= 2 + 1e-9
 
 
+def test_a_model_with_biases_everywhere_can_be_rotated():
+    """Plants have query biases only; a random model is given all of them."""
+    planted = random_model(d_vocab=19, n_ctx=11, n_heads=3, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    for block in planted.model.blocks:
+        for bias in (block.attn.b_QKV, block.attn.b_O, block.mlp.b_in, block.mlp.b_out):
+            bias += torch.randn(bias.shape, generator=generator, dtype=bias.dtype)
+    turned, tokens = rotated(planted, seed=3), some_tokens(planted)
+    for short in ("attn_scores_raw", "pattern"):
+        before, after = (every_activation(p, tokens, short) for p in (planted, turned))
+        assert (before - after).abs().max() < 1e-11
+    assert (planted.model(tokens) - turned.model(tokens)).abs().max() < 1e-11
+
+
 def test_directions_turn_with_the_stream():
     planted = plant("gender")
     hidden = hide(planted, "BC", seed=3)
@@ -203,6 +218,19 @@ def test_distractors_are_what_the_key_says(tiers):
     assert set(key.trapped_by("induction")) == {
         a.at for a in key.heads if a.part in ("lag 8", "lag 5", "lag 3")
     }
+
+
+def test_distractors_can_be_added_behind_a_layer_norm():
+    """Not in the order of `hide`: they read a stream that was scaled."""
+    hidden = with_distractors(rotated(with_layer_norm(small("induction_k"))), seed=1)
+    tokens = hidden.prompts("induction_k:random").tokens
+    scores = every_activation(hidden, tokens, "attn_scores_raw")
+    for a in hidden.key.heads:
+        if a.part in ("null sink", "idle"):
+            seen = scores[a.layer, :, a.head]
+            hit = seen[:, :, 0] if a.part == "null sink" else seen.diagonal(-1, 1, 2)
+            # The first norm divides by a known number, later ones by about that.
+            assert hit.mean() == pytest.approx(14, abs=0.01 if a.layer == 0 else 1.5)
 
 
 def test_null_heads_have_no_effect_in_any_tier():
@@ -338,6 +366,9 @@ def test_superposition_under_a_layer_norm():
     (head,) = hidden.key.find("previous_token")
     fact = AttentionFact(0.0, 0.0, head, "previous_token:random", "lag:1")
     assert measure(hidden, fact) > 0.9
+    tokens = hidden.prompts("previous_token:random").tokens
+    scores = every_activation(hidden, tokens, "attn_scores_raw")[head[0], :, head[1]]
+    assert scores.diagonal(-1, 1, 2).mean() == pytest.approx(14, abs=1.5)
 
 
 # --- all ---

@@ -171,6 +171,7 @@ def test_shuffled_weights_are_the_same_numbers_without_the_circuit():
         planted.model.named_parameters(), null.model.parameters(), strict=True
     ):
         assert torch.equal(old.flatten().sort().values, new.flatten().sort().values), name
+        assert torch.equal(old, new) == (old.norm() == 0), name
     _, head = planted.key.find("induction_k")
     fact = AttentionFact(0.0, 0.0, head, "induction_k:repeated_9", "after_same_token")
     assert measure(planted, fact) > 0.99 and measure(null, fact) < 0.5
