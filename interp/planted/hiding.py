@@ -432,7 +432,8 @@ def with_noise(planted: Planted, sigma: float, seed: int = 0) -> Planted:
         weight += (sigma * rms * drawn).to(weight.dtype)
 
     disturb(model.embed.W_E)
-    disturb(model.pos_embed.W_pos)
+    if model.config.positions == "learned":
+        disturb(model.pos_embed.W_pos)
     disturb(model.unembed.W_U)
     for block in model.blocks:
         for name in ("W_Q", "W_K", "W_V", "W_O"):
@@ -504,7 +505,8 @@ def _mapped(
     write, read = write.to(dtype), read.to(dtype)
     mapped = _like(model, copy_blocks=False, d_model=write.shape[1], **changes)
     mapped.embed.W_E.copy_(model.W_E @ write)
-    mapped.pos_embed.W_pos.copy_(model.W_pos @ write)
+    if model.config.positions == "learned":
+        mapped.pos_embed.W_pos.copy_(model.W_pos @ write)
     mapped.unembed.W_U.copy_(read @ model.W_U)
     for new, old in zip(mapped.blocks, model.blocks, strict=True):
         new.attn.W_QKV.copy_(read @ old.attn.W_QKV)

@@ -93,7 +93,8 @@ def shuffled_weights(planted: Planted, seed: int = 0) -> Planted:
         weight.copy_(weight.flatten()[order].view(weight.shape))
 
     mix(model.embed.W_E)
-    mix(model.pos_embed.W_pos)
+    if model.config.positions == "learned":
+        mix(model.pos_embed.W_pos)
     mix(model.unembed.W_U)
     for block in model.blocks:
         for name in ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V"):

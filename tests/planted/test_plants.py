@@ -164,6 +164,14 @@ def test_a_random_model_without_positions_cannot_tell_an_order():
     assert torch.allclose(first[..., -1, 1], second[..., -1, 2])
 
 
+@pytest.mark.parametrize("positions", ["learned", "none"])
+def test_nothing_can_be_hidden_too(positions):
+    null = random_model(positions=positions, n_heads=3, seed=2)
+    for planted in (hide(null, "BDE"), shuffled_weights(null)):
+        assert torch.isfinite(planted.model(planted.prompts("random").tokens)).all()
+        assert not any(a.roles for a in planted.key.heads)
+
+
 def test_shuffled_weights_are_the_same_numbers_without_the_circuit():
     planted = plant("induction_k", n_ctx=19)
     null = shuffled_weights(planted, seed=1)
