@@ -3,7 +3,7 @@
 The names load on first use, so that reading a study's options does not import PyTorch.
 """
 
-from importlib import import_module
+from interp._lazy import lazy
 
 _HOME = {
     "ABLATIONS": "ablation",
@@ -60,16 +60,4 @@ _HOME = {
     "windows_by_length": "scenes",
 }
 
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module 'interp.measures' has no attribute {name!r}")
-    value = getattr(import_module(f"interp.measures.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -13,6 +13,7 @@ _HOME = {
     "StudyResult": "results",
     "Table": "results",
     "VERDICTS": "results",
+    "View": "views",
     "cell_texts": "tables",
     "csv_text": "tables",
     "folder_name": "files",

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from interp.core.errors import InputError
 from interp.reporting.tables import cell_text, safe_text
+from interp.reporting.views import View
 
 VERDICTS = ("holds", "fails", "imprecise", "undecided", "not applicable")
 
@@ -184,6 +185,7 @@ class FigurePart:
         change_our_mind: the control, null or intervention, and its result.
         facts: what only this figure depends on, for its provenance: n, null, smallest effect.
         uninformative: why the figure says nothing about this model; "" if it does.
+        view: what the viewer shows in place of the picture; None where there is nothing to explore.
     """
 
     name: str
@@ -197,6 +199,7 @@ class FigurePart:
     scene: str = ""
     facts: dict[str, str] = field(default_factory=dict)
     uninformative: str = ""
+    view: View | None = None
 
 
 @dataclass(frozen=True)
