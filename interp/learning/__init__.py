@@ -6,15 +6,17 @@ from interp.learning.evaluation import (
     evaluation_table,
     shallowest_control,
 )
-from interp.learning.recipes import RECIPES, Recipe
+from interp.learning.recipes import HEAD_COUNTS, RECIPES, Recipe, head_count_recipe
 from interp.learning.trainer import learning_rate, make_optimizer, train, training_step
 
 __all__ = [
+    "HEAD_COUNTS",
     "RECIPES",
     "Recipe",
     "Suite",
     "evaluate",
     "evaluation_table",
+    "head_count_recipe",
     "learning_rate",
     "make_optimizer",
     "shallowest_control",
