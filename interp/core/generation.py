@@ -193,9 +193,9 @@ def generate(
     if beams != 1:
         _check_beams(model, beams, sampling, names)
         return _beam_search(model, tokens, mask, max_new_tokens, beams, stop_tokens)
-    draw = _drawer(tokens.shape[0], seed, generator, tokens.device)
+    uniforms = _drawer(tokens.shape[0], seed, generator, tokens.device)
     return _sample(
-        model, tokens, mask, max_new_tokens, sampling, stop_tokens, draw, names, use_kv_cache
+        model, tokens, mask, max_new_tokens, sampling, stop_tokens, uniforms, names, use_kv_cache
     )
 
 
@@ -283,7 +283,7 @@ def _sample(
     max_new_tokens: int,
     sampling: Sampling,
     stop_tokens: Sequence[int],
-    draw: Callable[[], Tensor],
+    uniforms: Callable[[], Tensor],
     names: Any,
     use_kv_cache: bool,
 ) -> Generation:
@@ -306,7 +306,11 @@ def _sample(
         if step is not None:
             captured.append(step)
         log_probs = sampling.log_probs(logits, occurred)
-        new = log_probs.argmax(-1) if sampling.temperature == 0 else _pick(log_probs, draw())
+        new = (
+            log_probs.argmax(-1)
+            if sampling.temperature == 0
+            else draw(log_probs, uniforms()[:, None])[:, 0]
+        )
         total += torch.where(alive, log_probs.gather(-1, new[:, None])[:, 0].double(), 0.0)
         new = torch.where(alive, new, pad)
         tokens = torch.cat([tokens, new[:, None]], 1)
@@ -344,13 +348,19 @@ def _read(
     return logits[:, -1], step
 
 
-def _pick(log_probs: Float[Tensor, "batch d_vocab"], uniform: Tensor) -> Int[Tensor, " batch"]:
-    """Inverse of the cumulative distribution, so that one number decides one draw."""
+def draw(
+    log_probs: Float[Tensor, "batch d_vocab"], uniform: Float[Tensor, "batch draws"]
+) -> Int[Tensor, "batch draws"]:
+    """Tokens drawn by the inverse of the cumulative distribution: one number decides one draw.
+
+    Args:
+        log_probs: from `Sampling.log_probs`; -inf is never drawn.
+        uniform: numbers from 0 (included) to 1 (excluded).
+    """
     cumulative = log_probs.double().exp().cumsum(-1)
-    target = uniform[:, None] * cumulative[:, -1:]
-    index = torch.searchsorted(cumulative, target, right=True)[:, 0]
+    index = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
     # Rounding may point past the end; the last token with probability is meant.
-    last = (log_probs > -torch.inf).int().cumsum(-1).argmax(-1)
+    last = (log_probs > -torch.inf).int().cumsum(-1).argmax(-1, keepdim=True)
     return torch.minimum(index, last)
 
 
