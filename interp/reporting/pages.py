@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 
 from interp.reporting.tables import safe_text
+from interp.reporting.translation import ENGLISH, Phrases
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -27,6 +28,9 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def render(template: str, view: dict[str, Any]) -> str:
-    """The page as text, ready to be encoded."""
-    return _environment().get_template(template).render(view)
+def render(template: str, view: dict[str, Any], words: Phrases = ENGLISH) -> str:
+    """The page as text, ready to be encoded.
+
+    Templates say the page's own words as `t("…")` and texts of studies as `say(text)`.
+    """
+    return _environment().get_template(template).render(view | {"t": words, "say": words.say})

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +15,12 @@ from pandas.api.types import is_numeric_dtype
 from interp.core.errors import InputError
 from interp.plots import png_bytes, svg_bytes
 from interp.reporting.files import folder_name, replaced_folder
+from interp.reporting.packing import VIEWER, pack
 from interp.reporting.pages import render
 from interp.reporting.provenance import commit
 from interp.reporting.results import FigurePart, StudyResult, Table
 from interp.reporting.tables import brief_number, cell_text, csv_text, safe_text, shown_text
+from interp.reporting.translation import ENGLISH, Phrases, Said
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FEW_ROWS = 20  # longer tables are folded away
@@ -29,6 +32,8 @@ def write_report(
     *,
     command: str = "",
     duration_s: float | None = None,
+    words: Phrases = ENGLISH,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Path:
     """Writes `OUT/<model>/<study>/`, replacing an earlier report of the same study and model.
 
@@ -41,6 +46,8 @@ def write_report(
         out_dir: where reports go.
         command: as it was typed, for `provenance.json`.
         duration_s: of the study, in seconds, for `provenance.json`.
+        words: the language of the page; `findings.json` and the tables do not depend on it.
+        progress: called with what is being done, how much of it is done, and how much there is.
 
     Returns:
         The report's folder.
@@ -50,6 +57,7 @@ def write_report(
             the way that is no report.
     """
     _check_names(result)
+    say = progress or (lambda *_: None)
     target = Path(out_dir) / folder_name(result.model) / folder_name(result.study)
     with replaced_folder(target, mark="findings.json") as folder:
         (folder / "tables").mkdir()
@@ -58,11 +66,13 @@ def write_report(
         for name, text in csvs.items():
             (folder / "tables" / f"{name}.csv").write_bytes(text.encode())
         pngs = {}
-        for part in result.figures:
+        for done, part in enumerate(result.figures):
+            say(f"{result.study}: drawing", done, len(result.figures))
             pngs[part.name] = png_bytes(part.picture)
             (folder / "figures" / f"{part.name}.png").write_bytes(pngs[part.name])
             (folder / "figures" / f"{part.name}.svg").write_bytes(svg_bytes(part.picture))
-        page = render("report.html.j2", _view(result, csvs, pngs))
+        say(f"{result.study}: drawing", len(result.figures), len(result.figures))
+        page = render_page(result, csvs, pngs, words)
         (folder / "report.html").write_bytes(page.encode())
         _write_json(folder / "findings.json", _findings(result))
         run = {
@@ -73,6 +83,14 @@ def write_report(
         }
         _write_json(folder / "provenance.json", result.provenance | run)
     return target
+
+
+def render_page(
+    result: StudyResult, csvs: dict[str, str], pngs: dict[str, bytes], words: Phrases
+) -> str:
+    """The page of a study, from its tables as CSV and its pictures as PNG."""
+    words = words.of_study(result.study)
+    return render("report.html.j2", _view(result, csvs, pngs, words), words)
 
 
 def _check_names(result: StudyResult) -> None:
@@ -101,12 +119,20 @@ def _findings(result: StudyResult) -> dict[str, Any]:
         "study": result.study,
         "question": result.question,
         "model": result.model,
-        "headline": result.headline.text(result.tables),
-        "figures": [
-            {"name": part.name, "question": part.question, "uninformative": part.uninformative}
-            for part in result.figures
-        ],
+        "headline": result.headline.stored(result.tables),
+        "figures": [_stored(part, result) for part in result.figures],
         "findings": [finding.to_dict() for finding in result.findings],
+    }
+
+
+def _stored(part: FigurePart, result: StudyResult) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "question": part.question,
+        "uninformative": part.uninformative,
+        "alt": part.alt.stored(result.tables),
+        "answer": part.answer.stored(result.tables),
+        "tables": list(part.tables),
     }
 
 
@@ -116,7 +142,7 @@ def _findings(result: StudyResult) -> dict[str, Any]:
 @dataclass(frozen=True)
 class _TableView:
     name: str
-    caption: str
+    caption: Said
     columns: list[tuple[str, bool]]  # name, holds numbers
     rows: list[list[tuple[str, str, bool]]]  # text of the CSV, text shown, is a number
     n_rows: int
@@ -124,12 +150,18 @@ class _TableView:
     link: str
 
 
-def _view(result: StudyResult, csvs: dict[str, str], pngs: dict[str, bytes]) -> dict[str, Any]:
-    tables = {name: _table_view(name, table, csvs[name]) for name, table in result.tables.items()}
+def _view(
+    result: StudyResult, csvs: dict[str, str], pngs: dict[str, bytes], words: Phrases
+) -> dict[str, Any]:
+    tables = {
+        name: _table_view(name, table, csvs[name], words) for name, table in result.tables.items()
+    }
     return {
         "result": result,
-        "headline": result.headline.html(result.tables),
-        "figures": [_figure_view(part, result, tables, pngs) for part in result.figures],
+        "headline": words.sentence(result.headline, result.tables),
+        "figures": [_figure_view(part, result, tables, pngs, words) for part in result.figures],
+        "packed": pack({part.name: part.view for part in result.figures if part.view is not None}),
+        "viewer": VIEWER,
         "findings": result.findings,
         "brief": brief_number,
         "shown": shown_text,
@@ -142,17 +174,21 @@ def _figure_view(
     result: StudyResult,
     tables: dict[str, _TableView],
     pngs: dict[str, bytes],
+    words: Phrases,
 ) -> dict[str, Any]:
     # Half the pixels, so that the picture is sharp where a screen has two for one.
     width, height = (int.from_bytes(pngs[part.name][at : at + 4], "big") for at in (16, 20))
     return {
         "part": part,
+        "question": words.say(part.question),
+        "how_to_read": words.say(part.how_to_read),
+        "scene": words.say(part.scene),
         "source": _data_uri("image/png", pngs[part.name]),
         "width": width,
         "height": height,
-        "alt": part.alt.text(result.tables),
-        "answer": part.answer.html(result.tables),
-        "change_our_mind": part.change_our_mind.html(result.tables),
+        "alt": words.sentence(part.alt, result.tables),
+        "answer": words.sentence(part.answer, result.tables),
+        "change_our_mind": words.sentence(part.change_our_mind, result.tables),
         "tables": [tables[name] for name in part.tables],
         "facts": _flat(result.provenance, _FIGURE_FACTS) | part.facts,
     }
@@ -161,7 +197,7 @@ def _figure_view(
 _FIGURE_FACTS = ("model", "weights", "processing", "bos", "prompts", "seed", "dtype", "command")
 
 
-def _table_view(name: str, table: Table, text: str) -> _TableView:
+def _table_view(name: str, table: Table, text: str, words: Phrases) -> _TableView:
     frame = table.frame
     rows: list[list[tuple[str, str, bool]]] = []
     if table.in_page:
@@ -177,7 +213,7 @@ def _table_view(name: str, table: Table, text: str) -> _TableView:
     link = _data_uri("text/csv;charset=utf-8", text.encode())
     return _TableView(
         name=name,
-        caption=table.caption,
+        caption=words.say(table.caption),
         columns=[(str(name), is_numeric_dtype(frame[name])) for name in frame.columns],
         rows=rows,
         n_rows=len(frame),

@@ -5,7 +5,7 @@ import math
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -100,6 +100,15 @@ class Sentence:
                 f"{sorted(self.cells)}"
             )
 
+    def with_template(self, template: str) -> "Sentence":
+        """The same cells in other words, a translation for instance."""
+        return Sentence(template, **self.cells)
+
+    def stored(self, tables: Mapping[str, "Table"]) -> dict[str, Any]:
+        """The sentence for JSON: its text, and what is needed to say it in another language."""
+        values = {name: _json_value(_value(cell, tables)) for name, cell in self.cells.items()}
+        return {"text": self.text(tables), "template": self.template, "values": values}
+
     def text(self, tables: Mapping[str, "Table"]) -> str:
         """The sentence as plain text."""
         return "".join(
@@ -130,6 +139,24 @@ class Sentence:
         ]
 
 
+def filled(template: str, values: Mapping[str, Any]) -> str:
+    """A stored sentence as plain text; a value that does not exist is a dash."""
+    return "".join(
+        literal + ("" if name is None else _formatted(values[name], spec or ""))
+        for literal, name, spec, _ in string.Formatter().parse(template)
+    )
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, str) or value is None:
+        return value
+    if isinstance(value, bool) or type(value).__name__ == "bool_":
+        return bool(value)
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if math.isfinite(value) else None
+
+
 def _value(cell: Cell, tables: Mapping[str, "Table"]) -> Any:
     if cell.table not in tables:
         raise InputError(f"a sentence reads table {cell.table!r}; there are: {', '.join(tables)}")
@@ -143,6 +170,8 @@ def _value(cell: Cell, tables: Mapping[str, "Table"]) -> Any:
 
 
 def _formatted(value: Any, spec: str) -> str:
+    if value is None or (isinstance(value, Real) and not math.isfinite(value)):
+        return "–"
     if spec == "p":
         return "< 0.001" if value < 0.001 else f"= {value:.3f}"
     if isinstance(value, str):

@@ -113,12 +113,18 @@ def test_two_figures_of_one_name_are_refused(tmp_path):
 
 def test_findings_hold_numbers_and_headline(tmp_path):
     found = json.loads((write(tmp_path) / "findings.json").read_text())
-    assert found["headline"] == "The first contrast is 0.12."
+    assert found["headline"]["text"] == "The first contrast is 0.12."
     assert found["findings"][0]["value"] == 0.123456789
     assert found["findings"][1]["value"] is None
-    assert found["figures"] == [
-        {"name": "bars", "question": "How large is it?", "uninformative": ""}
-    ]
+    (figure,) = found["figures"]
+    assert figure["question"] == "How large is it?"
+    assert figure["tables"] == ["tokens", "many", "huge"]
+    # A sentence is stored with its values, so that it can be said in another language.
+    assert figure["alt"] == {
+        "text": "Three bars; the contrast of “the” is 0.12.",
+        "template": "Three bars; the contrast of “{token}” is {first:.2f}.",
+        "values": {"token": "the", "first": 0.123456789},
+    }
 
 
 # ------------------------------------------------------------------------------------ page
