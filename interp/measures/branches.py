@@ -186,54 +186,91 @@ class _Walk:
     # --- attention ---
 
     def _attend(self, layer: int) -> None:
-        for first, group in self.many.items():
-            self.many[first] = self._attended(layer, first, group)
-        for first, group in self.one.items():
-            self.many[first] = _joined([self._attended(layer, first, group), self.many.get(first)])
+        groups = [*self.many.items(), *self.one.items()]
+        if not groups:
+            return
+        attn = self.base.model.blocks[layer].attn
+        mixed, streams = [], []
+        for (first, group), own in zip(groups, self._projected(layer, groups), strict=True):
+            z, resid = self._mixed(layer, first, group, own)
+            mixed.append(z.reshape(-1, attn.W_O_flat.shape[0]))
+            streams.append(resid)
+        out = torch.addmm(attn.b_O, torch.cat(mixed), attn.W_O_flat)
+        after: dict[int, list[_Group]] = {}
+        parts = out.split([len(z) for z in mixed])
+        for (first, group), resid, part in zip(groups, streams, parts, strict=True):
+            resid = resid + part.view(resid.shape)
+            after.setdefault(first, []).append(_Group(group.cells, group.prompts, resid))
         self.one = {}
+        self.many = {first: _joined(found) for first, found in after.items()}
 
-    def _attended(self, layer: int, first: int, group: _Group) -> _Group:
-        """The stream after attention, from `first` on; in the last layer, where it is read."""
-        base, attn, prompts = self.base, self.base.model.blocks[layer].attn, group.prompts
-        last = layer == base.n_layers - 1
-        places = self._kept(first) if last else list(range(first, base.n_pos))
+    def _projected(
+        self, layer: int, groups: list[tuple[int, _Group]]
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Each group's own queries, keys and values, `row pos head d_head`.
+
+        In the last layer a stream has queries only at the positions that are read.
+        """
+        attn = self.base.model.blocks[layer].attn
+        inside = attn.n_heads * attn.d_head
+        streams = [g.resid[:, None] if g.resid.ndim == 2 else g.resid for _, g in groups]
+        normed = [self._norm(layer, "ln1", stream) for stream in streams]
+        asked = [
+            of[:, self._places(layer, first, group, relative=True)]
+            for (first, group), of in zip(groups, normed, strict=True)
+        ]
+
+        def times(rows: list[Tensor], columns: slice, kinds: int) -> list[Tensor]:
+            flat = torch.cat([row.reshape(-1, row.shape[-1]) for row in rows])
+            packed = torch.addmm(attn.b_QKV[columns], flat, attn.W_QKV[:, columns])
+            parts = packed.split([row.shape[0] * row.shape[1] for row in rows])
+            return [
+                part.view(*row.shape[:2], kinds, attn.n_heads, attn.d_head)
+                for part, row in zip(parts, rows, strict=True)
+            ]
+
+        if layer < self.base.n_layers - 1:
+            for packed in times(normed, slice(None), 3):
+                yield packed.unbind(2)
+            return
+        keys_values = times(normed, slice(inside, None), 2)
+        for q, kv in zip(times(asked, slice(inside), 1), keys_values, strict=True):
+            yield q[:, :, 0], kv[:, :, 0], kv[:, :, 1]
+
+    def _places(self, layer: int, first: int, group: _Group, relative: bool = False) -> list[int]:
+        """The positions whose stream is needed after a layer's attention.
+
+        Relative to the group's own stream: which of its rows have queries there.
+        """
+        last = layer == self.base.n_layers - 1
+        places = self._kept(first) if last else list(range(first, self.base.n_pos))
+        if not relative:
+            return places
+        return [p - first for p in places if group.resid.ndim == 3 or p == first]
+
+    def _mixed(
+        self, layer: int, first: int, group: _Group, own: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """What the heads mix, and the stream that it will be added to, at the places needed."""
+        base, prompts, (q, k, v) = self.base, group.prompts, own
+        places = self._places(layer, first, group)
         at = [pos - first for pos in places]
         if group.resid.ndim == 2:  # queries of later positions are the base run's
-            x = group.resid[:, None]
-            q, k, v = self._project(layer, x)
-            q = _replaced(base.q[layer][prompts, first:], 0, q[:, 0])[:, at]
-            resid = _replaced(base.pre[layer][prompts, first:], 0, group.resid)[:, at]
+            queries = base.q[layer][prompts][:, places]
+            resid = base.pre[layer][prompts][:, places]
+            if places[0] == first:
+                queries[:, 0], resid[:, 0] = q[:, 0], group.resid
+            q = queries
             k, v = (
-                _replaced(of[layer][prompts], first, own[:, 0])
-                for of, own in ((base.k, k), (base.v, v))
+                _replaced(of[layer][prompts], first, new[:, 0])
+                for of, new in ((base.k, k), (base.v, v))
             )
         else:
-            q, k, v = self._project(layer, group.resid, at if last else None)
-            resid = group.resid[:, at] if last else group.resid
+            resid = group.resid[:, at]
             if first:
                 k = torch.cat([base.k[layer][prompts, :first], k], 1)
                 v = torch.cat([base.v[layer][prompts, :first], v], 1)
-        z = self._mix(layer, q, k, v, places)
-        out = torch.addmm(attn.b_O, z.reshape(-1, attn.W_O_flat.shape[0]), attn.W_O_flat)
-        return _Group(group.cells, prompts, resid + out.view(resid.shape))
-
-    def _project(
-        self, layer: int, x: Float[Tensor, "row pos d_model"], at: list[int] | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (of the positions `at` only, where given), keys and values."""
-        attn = self.base.model.blocks[layer].attn
-        normed = self._norm(layer, "ln1", x)
-        inside = attn.n_heads * attn.d_head
-
-        def times(rows: Tensor, columns: slice, n: int) -> tuple[Tensor, ...]:
-            flat = torch.addmm(
-                attn.b_QKV[columns], rows.reshape(-1, rows.shape[-1]), attn.W_QKV[:, columns]
-            )
-            return flat.view(*rows.shape[:2], n, attn.n_heads, attn.d_head).unbind(2)
-
-        if at is None:
-            return times(normed, slice(None), 3)
-        return times(normed[:, at], slice(inside), 1) + times(normed, slice(inside, None), 2)
+        return self._mix(layer, q, k, v, places), resid
 
     def _mix(self, layer: int, q: Tensor, k: Tensor, v: Tensor, places: list[int]) -> Tensor:
         base = self.base
@@ -265,7 +302,7 @@ class _Walk:
             return
         rows = torch.cat(flat) if len(flat) > 1 else flat[0].clone()
         for part in rows.split(MLP_ROWS):
-            normed = self._norm(layer, "ln2", part)
+            normed = self._norm(layer, "ln2", part[None])[0]
             post = block.mlp.activation(torch.addmm(block.mlp.b_in, normed, block.mlp.W_in))
             part += torch.addmm(block.mlp.b_out, post, block.mlp.W_out)
         for group, new in zip(groups, rows.split([len(f) for f in flat]), strict=True):

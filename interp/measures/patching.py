@@ -47,7 +47,7 @@ class Pairs:
     """
 
     clean: Int[Tensor, "prompt pos"]
-    corrupted: Int[Tensor, "prompt pos"]
+    corrupted: Int[Tensor, "_prompt _pos"]
     unit: np.ndarray | None = None
 
     def __post_init__(self) -> None:
