@@ -148,7 +148,7 @@ def temperature_laws(logits: Logits, temperatures: Sequence[float]) -> pd.DataFr
     Returns:
         One row per statement: `law`, `deviation` (largest over rows and temperatures; absolute in
         probability, relative to 1 + |slope| for the derivative), `wrong_law`, `wrong_deviation`
-        (smallest over rows and temperatures, of the wrong statement), `n` (rows).
+        (the same of the wrong statement), `n` (rows).
 
     Raises:
         InputError: a temperature that is not above 0.
@@ -169,7 +169,7 @@ def temperature_laws(logits: Logits, temperatures: Sequence[float]) -> pd.DataFr
             "law": s.name,
             "deviation": s.deviation.max(),
             "wrong_law": s.wrong_name,
-            "wrong_deviation": s.wrong.min(),
+            "wrong_deviation": s.wrong.max(),
             "n": len(logits),
         }
         for s in statements
@@ -194,11 +194,10 @@ def _slope(logits: np.ndarray, temperatures: Sequence[float]) -> _Statement:
         exact = _complex_step_slope(logits, temperature)
         deviations.append(np.abs(slope - exact) / (1 + np.abs(exact)))
         wrong.append(np.abs(slope * temperature - exact) / (1 + np.abs(exact)))
-    # Where the entropy hardly moves, every statement about its slope is nearly right.
     return _Statement(
         "dH/dT = Var(logits) / T³",
         np.max(deviations, axis=0),
-        np.array([np.max(wrong)]),
+        np.max(wrong, axis=0),
         "dH/dT = Var(logits) / T²",
     )
 
@@ -219,7 +218,7 @@ def _at_one(logits: np.ndarray, temperatures: Sequence[float]) -> _Statement:
     return _Statement(
         "T = 1 changes nothing",
         _largest([np.exp(log_softmax_at(logits, 1.0))], plain),
-        np.array([np.max(others)]),
+        np.max(others, axis=0),
         "another T changes nothing",
     )
 
@@ -321,7 +320,7 @@ def softmax_failures(
 
 
 def _breaks_below(logits: np.ndarray, precision: str) -> float:
-    """exp of the largest logit over T overflows, or all of them underflow."""
+    """Exp of the largest logit over T overflows, or all of them underflow."""
     top = logits.max(axis=1).astype(float)
     limits = np.where(top > 0, OVERFLOW[precision], UNDERFLOW[precision])
     return float((top / limits).max())
