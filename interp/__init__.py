@@ -19,6 +19,8 @@ _HOME = {
     "RunError": "interp.core.errors",
     "StudyResult": "interp.reporting",
     "load_model": "interp.loading",
+    "report": "interp.api",
+    "run_study": "interp.api",
     "save": "interp.loading",
     "train": "interp.learning",
     "write_report": "interp.reporting",

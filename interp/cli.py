@@ -1,4 +1,4 @@
-"""The command line: `interp list | run | report | generate | train`.
+"""The command line: `interp list | run | report | compare | generate | train`.
 
 Each command is a dataclass whose field docs are its help. Results go to stdout, progress and
 messages to stderr. Exit code 0, 1 (it failed), 2 (the call was wrong) or 130 (interrupted).
@@ -13,7 +13,6 @@ import os
 import re
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +65,8 @@ class ReportOptions(ModelOptions):
 
     out: Annotated[Path, arg(metavar="DIR")] = Path("reports")
     """Reports go to DIR/<model>/<study>/."""
+    lang: Literal["en", "ko"] = "en"
+    """Language of the pages: headings, claims and reading aids; numbers and tables stay."""
     json: Switch = False
     """Print the findings as JSON."""
     no_progress: Switch = False
@@ -91,6 +92,24 @@ class Run(ReportOptions):
 @dataclass(frozen=True, kw_only=True)
 class Report(ReportOptions, studies.StudyConfig):
     """Run every study on a model; write all reports and the index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(Options):
+    """Put two models' reports side by side: claim by claim and figure by figure."""
+
+    a: Annotated[Positional[str], arg(metavar="A")]
+    """A model's report folder, or the name of a model with a report in DIR."""
+    b: Annotated[Positional[str], arg(metavar="B")]
+    """The other one."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("reports")
+    """Reports are looked up in DIR by name; the pages go to DIR/compare/<A>--<B>/."""
+    lang: Literal["en", "ko"] = "en"
+    """Language of the pages; the reports may be in either."""
+    json: Switch = False
+    """Print the claims side by side as JSON."""
+    no_progress: Switch = False
+    """No progress bar; there is none either when stderr is not a terminal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +203,9 @@ def _parse(argv: list[str]) -> Options:
             return _tyro(_run_type(study), rest, f"interp run {study}", studies.questions()[study])
         if len(argv) > 1 and not argv[1].startswith("-"):
             studies.load(argv[1])  # raises the error that lists the studies
-    commands = {command.__name__.lower(): command for command in (List, Run, Report, Generate)}
+    commands = {
+        command.__name__.lower(): command for command in (List, Run, Report, Compare, Generate)
+    }
     commands |= {"train": Train, "verify": Verify}
     choices = tuple(
         Annotated[command, tyro.conf.subcommand(name)] for name, command in commands.items()
@@ -262,31 +283,57 @@ def _list(command: List) -> None:
 
 
 def _run(command: Any) -> None:
-    study = studies.load(command.study_name)
-    config = _config(study, command)
-    model = _load(command)
+    from interp import api
+
+    words, model = api.words_of(command.lang), _load(command)
     with _progress(not command.no_progress) as progress:
-        _finish(command, [_study(command, study, config, model, progress)])
+        module = studies.load(command.study_name)
+        study_of = _study_of(command, model, progress)
+        done = api.written(module, study_of, command.out, words, _typed_command(), progress)
+    _finish(command, [done], words)
 
 
 def _report(command: Report) -> int:
-    model = _load(command)
-    written, failed = [], 0
+    from interp import api
+
+    words, model = api.words_of(command.lang), _load(command)
+    outcomes = []
     with _progress(not command.no_progress) as progress:
-        for name in studies.questions():
-            study = studies.load(name)
-            try:
-                written.append(_study(command, study, _config(study, command), model, progress))
-            except studies.NotApplicable as error:
-                _say(f"left out: {error}")
-            except Exception as error:
+        study_of = _study_of(command, model, progress)
+        for outcome in api.report_each(
+            study_of, command.out, words=words, command=_typed_command(), progress=progress
+        ):
+            outcomes.append(outcome)
+            if outcome.status == "left out":
+                _say(f"left out: {outcome.error}")
+            elif outcome.error is not None:
                 if command.debug:
-                    raise
-                # One study that cannot run on this model must not cost the others.
-                _say(f"error: {name}: {_explain(error)[1]}")
-                failed += 1
-    _finish(command, written)
-    return EXIT_FAILED if failed else 0
+                    raise outcome.error
+                _say(f"error: {outcome.study}: {_explain(outcome.error)[1]}")
+    _finish(command, outcomes, words)
+    return EXIT_FAILED if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def _compare(command: Compare) -> None:
+    from interp import api, reporting
+
+    with _progress(not command.no_progress) as progress:
+        words = api.words_of(command.lang)
+        folder = reporting.write_comparison(
+            command.a, command.b, command.out, words=words, progress=progress
+        )
+    content = (folder / "comparison.json").read_text(encoding="utf-8")
+    if command.json:
+        print(content, end="")
+        return
+    rows = [row for row in json.loads(content)["claims"] if row["same_verdict"] is not None]
+    same = sum(row["same_verdict"] for row in rows)
+    print(f"{same} of {len(rows)} findings that both reports have get the same verdict")
+    for row in rows:
+        if not row["same_verdict"]:
+            verdicts = f"{row['verdict_a']} against {row['verdict_b']}"
+            print(f"  claim {row['claim']} ({row['study']}): {verdicts}")
+    print(folder / "index.html")
 
 
 def _generate(command: Generate) -> None:
@@ -355,6 +402,7 @@ _EXECUTE: dict[type, Callable[[Any], int | None]] = {
     List: _list,
     ReportOptions: _run,
     Report: _report,
+    Compare: _compare,
     Generate: _generate,
     Train: _train,
     Verify: _verify,
@@ -416,21 +464,20 @@ def _config(study: Any, command: Any) -> Any:
     return study.Config(**{name: getattr(command, name) for name in names})
 
 
-def _study(command: Any, study: Any, config: Any, model: Any, progress: Any) -> tuple[Any, Path]:
-    from interp import reporting
+def _study_of(command: Any, model: Any, progress: Any) -> Callable[[Any], Any]:
+    """Runs a study with the options of this call."""
 
-    started = time.monotonic()
-    result = study.run(model, config, progress=progress)
-    result = dataclasses.replace(
-        result, provenance=result.provenance | {"command": _same_again(command, study, config)}
-    )
-    folder = reporting.write_report(
-        result,
-        command.out,
-        command=shlex.join(["interp", *_typed]),
-        duration_s=round(time.monotonic() - started, 3),
-    )
-    return result, folder
+    def study_of(study: Any) -> Any:
+        config = _config(study, command)
+        result = study.run(model, config, progress=progress)
+        again = {"command": _same_again(command, study, config)}
+        return dataclasses.replace(result, provenance=result.provenance | again)
+
+    return study_of
+
+
+def _typed_command() -> str:
+    return shlex.join(["interp", *_typed])
 
 
 def _same_again(command: Any, study: Any, config: Any) -> str:
@@ -447,12 +494,11 @@ def _same_again(command: Any, study: Any, config: Any) -> str:
     return shlex.join(words)
 
 
-def _finish(command: Any, written: list[tuple[Any, Path]]) -> None:
-    from interp import reporting
+def _finish(command: Any, outcomes: list[Any], words: Any) -> None:
+    from interp import api
 
-    if not written:
-        return
-    index = reporting.write_index(written[0][1].parent)
+    index = api.write_index(outcomes, words)
+    written = [(one.result, one.folder) for one in outcomes if one.result is not None]
     if command.json:
         findings = [
             {"study": result.study, "report": str(folder / "report.html")}
@@ -531,6 +577,8 @@ def _progress(wanted: bool) -> Iterator[Callable[[str, int, int], None] | None]:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
             bars.update(tasks[what], completed=done, total=total)
+            if done >= total:  # a report has hundreds of steps; only the open ones stay
+                bars.remove_task(tasks.pop(what))
 
         yield show
 

@@ -7,6 +7,7 @@ path: no study may bear the name of a module that Python or a dependency imports
 """
 
 import ast
+import json
 from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -65,6 +66,12 @@ def load(name: str) -> ModuleType:
     if name not in known:
         raise InputError(f"no study is called {name!r}; there are: {', '.join(known)}")
     return import_module(f"studies.{name}")
+
+
+def texts(lang: str) -> dict[str, dict[str, str]]:
+    """The studies' texts in another language: English to that language, by study."""
+    files = sorted((Path(__file__).parent / "locale" / lang).glob("*.json"))
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
 def provenance(study: str, model: Any, config: StudyConfig, **facts: Any) -> dict[str, Any]:
