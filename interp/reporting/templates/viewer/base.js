@@ -33,7 +33,7 @@ function clip(text, longest) {
   return all.length <= longest ? plain(text) : plain(all.slice(0, longest - 1).join("")) + "…";
 }
 const token = (text, longest = 60) =>
-  text === "" ? "∅" : clip(String(text).replace(/ /g, "·"), longest);
+  text === "" ? "∅" : clip(String(text).replaceAll(" ", "·"), longest);
 // Isolated, so that a right-to-left token leaves the sentence around it in order.
 const word = (text, longest) => h("bdi", { class: "tok" }, token(text, longest));
 const phrase = (text, longest = 80) => h("bdi", null, clip(text, longest));
@@ -58,8 +58,8 @@ const range = (n) => Array.from({ length: n }, (_, i) => i);
 
 // A phrase with fields {0}, {1}, ... as a list of strings and nodes.
 const says = (name, ...fields) =>
-  (WORDS[name] ?? name).split(/(\{\d\})/).map((piece) =>
-    /^\{\d\}$/.test(piece) ? fields[+piece[1]] ?? "" : piece);
+  (WORDS[name] ?? name).split(/(\{\d\})/).map((piece, i) =>
+    i % 2 ? fields[+piece[1]] ?? "" : piece);
 const t = (name, ...fields) => says(name, ...fields).join("");
 // Names that come with the data and that the viewer knows.
 const known = (name) => WORDS["=" + name] ?? clip(String(name).replace(/_/g, " "), 60);

@@ -1,0 +1,91 @@
+// ---- why a head attends: a score as the sum of its sources
+
+const SHOWN_TERMS = 14;
+
+function scoreTerms(view) {
+  const { data, arrays } = view, { query_tokens: queries, key_tokens: keys, sources } = data;
+  const total = arrays.total.values, terms = arrays.terms.values, size = queries.length * keys.length;
+  const now = { q: queries.length - 1, k: 0, pair: false, sort: "size", video: false };
+  const colours = colouring(true, ...extent(total));
+  const at = (q, k) => q * keys.length + k;
+  const bars = h("div", { class: "side" });
+  const matrix = new Matrix({
+    label: t("matrix"),
+    chosen: (row, column, how) => {
+      if (how === "preview" && now.pair) return;
+      const [q, k] = now.video ? [column, row] : [row, column];
+      const again = how === "lock" && now.pair && q === now.q && k === now.k;
+      Object.assign(now, { q, k, pair: again ? false : now.pair || how === "lock" });
+      showPair();
+      if (how !== "preview") view.changed();
+    },
+    unlock: () => {
+      now.pair = false;
+      showPair();
+      view.changed();
+    },
+  });
+
+  function draw() {
+    const sides = [queries, keys], axes = [t("query"), t("key")];
+    if (now.video) [sides, axes].forEach((x) => x.reverse());
+    matrix.draw({
+      rows: sides[0], columns: sides[1], axes, colours,
+      value: (r, c) => total[now.video ? at(c, r) : at(r, c)],
+      width: view.width() > 760 ? view.width() * 0.5 : view.width(),
+    });
+    showPair();
+  }
+
+  function showPair() {
+    const { q, k } = now, sum = total[at(q, k)];
+    matrix.frame(...(now.video ? [k, q] : [q, k]), now.pair);
+    const all = sources.map((name, i) => ({ name: phrase(name, 32), value: terms[i * size + at(q, k)] }));
+    const bySize = [...all].sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
+    const kept = new Set(bySize.slice(0, SHOWN_TERMS)), rest = bySize.slice(SHOWN_TERMS);
+    const rows = (now.sort === "size" ? bySize : all).filter((row) => kept.has(row));
+    if (rest.length)
+      rows.push({ name: t("others", rest.length), value: rest.reduce((a, row) => a + row.value, 0) });
+    rows.push({ name: t("score"), value: sum, total: true });
+    const heading = h("p", { class: "part-title" }, says("whyscore", word(queries[q], 24), q, word(keys[k], 24), k));
+    bars.replaceChildren(heading, order, Number.isNaN(sum) ? h("p", null, t("noscore"))
+      : signedBars(rows, Math.max(...rows.map((row) => Math.abs(row.value)))));
+    view.say(says("scoreof", word(queries[q], 24), q, word(keys[k], 24), k,
+      Number.isNaN(sum) ? t("masked") : signed(sum)),
+      Number.isNaN(sum) ? "" : says("largestterm", phrase(sources[all.indexOf(bySize[0])], 32), signed(bySize[0].value)),
+      now.pair ? says("lockedpair") : "");
+  }
+
+  const order = choice(t("sort"), ["size", "given"], now.sort, (x) => {
+    now.sort = x;
+    showPair();
+    view.changed();
+  });
+  const video = toggle(t("video"), false, (x) => {
+    now.video = x;
+    draw();
+    view.changed();
+  });
+  view.root.append(h("div", { class: "controls" }, h("span", { class: "part-title" }, phrase(data.title)), video),
+    h("div", { class: "columns" },
+      h("div", null, h("div", { class: "scroll" }, matrix.el),
+        colourBar(colours, t("scoreunit"), { masked: total.some(Number.isNaN) ? t("maskedlegend") : "" })), bars));
+  const best = (q) => range(keys.length).reduce((a, k) => (total[at(q, k)] > total[at(q, a)] || Number.isNaN(total[at(q, a)]) ? k : a), 0);
+  now.k = best(now.q);
+  draw();
+  view.resized = draw;
+  view.image = () => ({ svg: matrix.top, canvas: matrix.canvas, at: [matrix.left, matrix.head] });
+  return {
+    params: () => ({ pair: now.pair ? `${now.q}.${now.k}` : null, sort: now.sort === "given" ? "given" : null, video: now.video ? 1 : null }),
+    apply(given) {
+      const [q, k] = (given.pair ?? "").split(".").map(Number);
+      now.pair = q in queries && k in keys;
+      if (now.pair) Object.assign(now, { q, k });
+      now.sort = given.sort === "given" ? "given" : "size";
+      now.video = !!given.video;
+      order.set(now.sort);
+      video.set(now.video);
+      draw();
+    },
+  };
+}
