@@ -15,7 +15,7 @@ from pandas.api.types import is_numeric_dtype
 from interp.core.errors import InputError
 from interp.plots import png_bytes, svg_bytes
 from interp.reporting.files import folder_name, replaced_folder
-from interp.reporting.packing import VIEWER, pack
+from interp.reporting.packing import pack, viewer
 from interp.reporting.pages import render
 from interp.reporting.provenance import commit
 from interp.reporting.results import FigurePart, StudyResult, Table
@@ -86,11 +86,25 @@ def write_report(
 
 
 def render_page(
-    result: StudyResult, csvs: dict[str, str], pngs: dict[str, bytes], words: Phrases
+    result: StudyResult,
+    csvs: dict[str, str],
+    pngs: dict[str, bytes],
+    words: Phrases = ENGLISH,
+    *,
+    files: bool = True,
 ) -> str:
-    """The page of a study, from its tables as CSV and its pictures as PNG."""
+    """The page of a study, from its tables as CSV and its pictures as PNG.
+
+    Args:
+        result: what the study found.
+        csvs: its tables by name.
+        pngs: its pictures by figure.
+        words: the language.
+        files: whether the page lies among the files of a report and may link to them.
+    """
     words = words.of_study(result.study)
-    return render("report.html.j2", _view(result, csvs, pngs, words), words)
+    view = _view(result, csvs, pngs, words) | {"files": files}
+    return render("report.html.j2", view, words)
 
 
 def _check_names(result: StudyResult) -> None:
@@ -161,7 +175,7 @@ def _view(
         "headline": words.sentence(result.headline, result.tables),
         "figures": [_figure_view(part, result, tables, pngs, words) for part in result.figures],
         "packed": pack({part.name: part.view for part in result.figures if part.view is not None}),
-        "viewer": VIEWER,
+        "viewer": viewer(words.lang),
         "findings": result.findings,
         "brief": brief_number,
         "shown": shown_text,
