@@ -120,6 +120,15 @@ def token_inputs(
     return torch.nn.functional.layer_norm(stream, stream.shape[-1:], eps=model.config.eps)
 
 
+def before_unembedding(
+    model: HookedGPT, written: Float[Tensor, "*vector d_model"]
+) -> Float[Tensor, "*vector d_model"]:
+    """What the unembedding reads of vectors in the stream, the final norm's scale left out."""
+    if model.config.norm != "pre":
+        return written
+    return (written - written.mean(-1, keepdim=True)) * model.ln_final.w.to(written)
+
+
 @torch.no_grad()
 def token_outputs(
     model: HookedGPT, tokens: Int[Tensor, " token"], dtype: torch.dtype | None = None

@@ -34,11 +34,11 @@ from torch import Tensor
 from interp.core import HookedGPT
 from interp.core.errors import InputError
 from interp.measures.circuits import (
+    before_unembedding,
     in_chunks,
     layer_groups,
     layer_weights,
     token_inputs,
-    token_outputs,
     vocabulary,
 )
 from interp.measures.statistics import false_discovery_q
@@ -128,7 +128,7 @@ def _checked_words(model: HookedGPT, words: object, n_null: int) -> Int[Tensor, 
 
 @dataclass(frozen=True)
 class _Sums:
-    """What the exact statistics need of the vocabulary: `X` inputs of heads, `U` unembedding."""
+    """What the exact statistics need of the vocabulary: `X` inputs of heads, `U` = `W_U`."""
 
     cross: Float[Tensor, "d_model d_model"]  # U X, so that tr(U X W) sums the diagonal
     inputs: Float[Tensor, "d_model d_model"]  # Xᵀ X
@@ -145,7 +145,7 @@ def _vocabulary_sums(model: HookedGPT, layer: int) -> _Sums:
     line = [torch.zeros(d_model, **exact) for _ in range(2)]
     for chunk in in_chunks(vocabulary(model)):
         x = token_inputs(model, layer, chunk)
-        u = token_outputs(model, chunk)
+        u = model.W_U[:, chunk]
         # The products run in the model's precision, the sums over chunks in float64.
         for total, part in zip(square, (u @ x, x.T @ x, u @ u.T), strict=True):
             total += part
@@ -168,9 +168,14 @@ class _Run:
     ) -> None:
         self.model, self.n_null = model, n_null
         self.dtype = torch.float64 if model.W_E.dtype == torch.float64 else torch.float32
+        self.W_U = model.W_U.to(self.dtype)
         self.near = NEAR_EXACT if self.dtype == torch.float64 else NEAR_SINGLE
         self.sources = _drawn(words, n_sources, generator)
         self.wanted = _wanted(model, self.sources, successor)
+        # One place for the large arrays: freeing and taking them anew leaves holes in memory.
+        rank, d_vocab = min(model.config.d_model, model.config.d_head), model.config.d_vocab
+        self.outside = self.W_U.new_empty(HEADS_AT_ONCE * rank, d_vocab)
+        self.logits = self.W_U.new_empty(SOURCES_AT_ONCE, d_vocab)
         self.frames = [
             [self._frame(generator).to(model.W_E.device, self.dtype) for _ in range(2)]
             for _ in range(n_null)
@@ -188,16 +193,11 @@ class _Run:
         circuit = layer_weights(self.model, layer, dtype=self.dtype).circuit("OV")
         values = circuit.svd.S
         x = token_inputs(self.model, layer, self.sources, self.dtype)
-        own = np.concatenate(
-            [_exact_statistics(circuit.A, circuit.B, sums), self._rates(circuit.A, circuit.B, x)],
-            axis=1,
-        )
+        own = self._statistics(circuit.A, before_unembedding(self.model, circuit.B), x, sums)
         null = np.empty((self.n_null, *own.shape))
         for place, (left, right) in enumerate(self.frames):
-            A, B = left * values[:, None], right.T.expand(len(values), -1, -1)
-            null[place] = np.concatenate(
-                [_exact_statistics(A, B, sums), self._rates(A, B, x)], axis=1
-            )
+            read = before_unembedding(self.model, right.T).expand(len(values), -1, -1)
+            null[place] = self._statistics(left * values[:, None], read, x, sums)
         frame = pd.DataFrame(own, columns=list(STATISTICS))
         frame.insert(0, "layer", layer)
         frame.insert(1, "head", range(len(frame)))
@@ -205,13 +205,14 @@ class _Run:
         frame["n"] = len(self.sources)
         return frame, null
 
-    def _rates(
+    def _statistics(
         self,
         A: Float[Tensor, "head d_model rank"],
         B: Float[Tensor, "head rank d_model"],
         x: Float[Tensor, "source d_model"],
-    ) -> Float[np.ndarray, "head rate"]:
-        """`RATES` of every head, a few sources and all tokens at a time."""
+        sums: _Sums,
+    ) -> Float[np.ndarray, "head statistic"]:
+        """`STATISTICS` of heads that read with A and, past the final norm, write with B."""
         found = torch.zeros(len(A), len(RATES), dtype=torch.float64)
         shared = B.stride(0) == 0  # random circuits of one draw differ in their values alone
         for start in range(0, len(A), HEADS_AT_ONCE):
@@ -221,23 +222,25 @@ class _Run:
             for head in heads:
                 columns = outside[0 if shared else head - start]
                 found[head] = self._rates_of_head(x @ A[head], columns)
-        return found.numpy()
+        return np.concatenate([_exact_statistics(A, B, sums), found.numpy()], axis=1)
 
     def _outside(self, B: Float[Tensor, "head rank d_model"]) -> Float[Tensor, "head rank d_vocab"]:
         """What the heads' inner directions do to all logits."""
-        made = B.new_empty(*B.shape[:2], self.model.config.d_vocab)
-        for chunk in in_chunks(vocabulary(self.model)):
-            columns = token_outputs(self.model, chunk, self.dtype)
-            made[..., chunk[0] : chunk[-1] + 1] = B @ columns
-        return made
+        rows = B.flatten(0, 1)
+        made = torch.matmul(rows, self.W_U, out=self.outside[: len(rows)])
+        return made.view(*B.shape[:2], -1)
 
     def _rates_of_head(
         self, inside: Float[Tensor, "source rank"], outside: Float[Tensor, "rank d_vocab"]
     ) -> Float[Tensor, " rate"]:
         # Rounding grows with the lengths of the two vectors, whatever their product is.
         near = self.near * inside.norm(dim=-1) * outside.norm(dim=0).max()
-        rows = (part.split(SOURCES_AT_ONCE) for part in (inside, self.wanted, near))
-        hits = [_hits(part @ outside, *rest) for part, *rest in zip(*rows, strict=True)]
+        hits = []
+        for rows, *rest in zip(
+            *(part.split(SOURCES_AT_ONCE) for part in (inside, self.wanted, near)), strict=True
+        ):
+            logits = torch.matmul(rows, outside, out=self.logits[: len(rows)])
+            hits.append(_hits(logits, *rest))
         return _rates_of(torch.cat(hits), self.wanted)
 
 
@@ -294,8 +297,8 @@ def _hits(
 ) -> Float[Tensor, "source hit"]:
     """Own token first, among the first five, last; and first for each step. Ties are no hits."""
     own = logits.gather(-1, wanted[:, :1])
-    reached = (logits >= own - near[:, None]).sum(-1)  # itself included
-    under = (logits <= own + near[:, None]).sum(-1)
+    reached = _count(logits >= own - near[:, None])  # itself included
+    under = _count(logits <= own + near[:, None])
     steps = torch.zeros(len(logits), len(STEPS), dtype=torch.bool, device=logits.device)
     known = (wanted[:, 1] >= 0).nonzero()[:, 0]
     if len(known):
@@ -304,6 +307,11 @@ def _hits(
         steps[known] = clear & (best.indices[:, :1] == wanted[known, 1:])
     columns = [reached == 1, reached <= 5, under == 1, *steps.T]
     return torch.stack(columns, dim=1).double().cpu()
+
+
+def _count(hits: Tensor) -> Tensor:
+    # Several times as fast as the sum of booleans.
+    return hits.view(torch.uint8).sum(-1, dtype=torch.int32)
 
 
 def _rates_of(
