@@ -6,7 +6,8 @@ import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 from markupsafe import Markup, escape
@@ -15,6 +16,9 @@ from matplotlib.figure import Figure
 from interp.core.errors import InputError
 from interp.reporting.tables import cell_text, safe_text
 from interp.reporting.views import View
+
+if TYPE_CHECKING:
+    from interp.reporting.notebook import ShownFigure
 
 VERDICTS = ("holds", "fails", "imprecise", "undecided", "not applicable")
 
@@ -231,9 +235,9 @@ class FigurePart:
     view: View | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyResult:
-    """Everything a study found on one model.
+    """Everything a study found on one model; a notebook shows it as its report.
 
     Attributes:
         study: its name.
@@ -254,3 +258,42 @@ class StudyResult:
     figures: tuple[FigurePart, ...]
     findings: tuple[Finding, ...]
     provenance: dict[str, Any]
+
+    def table(self, name: str) -> pd.DataFrame:
+        """The table of that name, as a frame of its own.
+
+        Raises:
+            InputError: no table has it.
+        """
+        if name not in self.tables:
+            raise InputError(f"no table is called {name!r}; there are: {', '.join(self.tables)}")
+        return self.tables[name].frame.copy()
+
+    def figure(self, name: str) -> "ShownFigure":
+        """The figure of that name with its numbers; a notebook shows it.
+
+        Raises:
+            InputError: no figure has it.
+        """
+        from interp.reporting.notebook import shown_figure
+
+        return shown_figure(self, name)
+
+    def save(self, path: str | Path = "reports") -> Path:
+        """Writes the report to `PATH/<model>/<study>/` and returns that folder."""
+        from interp.reporting.report import write_report
+
+        return write_report(self, path)
+
+    def __repr__(self) -> str:
+        from interp.reporting.notebook import plain_text
+
+        return plain_text(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from interp.reporting.notebook import mime_bundle
+
+        return mime_bundle(self, repr(self))
+
+    def _repr_html_(self) -> str:
+        return self._repr_mimebundle_()["text/html"]

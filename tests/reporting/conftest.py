@@ -1,9 +1,13 @@
+import os
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from interp.reporting import Cell, FigurePart, Finding, Sentence, StudyResult, Table
 
+CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = (
     "</script><script>alert(1)</script>",
     "<!--",
@@ -100,3 +104,16 @@ def make_result(model="tiny", study="demo", tokens=("the", "king"), value=0.1234
 @pytest.fixture
 def result():
     return make_result()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no browser at {CHROMIUM}: apt-get install chromium; in CI it must run")
+        pytest.skip(f"no browser at {CHROMIUM}")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        one = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield one
+        one.close()

@@ -1,28 +1,10 @@
 """The report in Debian's Chromium, from disk, without a network."""
 
-import os
-from pathlib import Path
-
 import pytest
 
 from interp.reporting import write_index, write_report
 
 from .conftest import HOSTILE, make_result
-
-CHROMIUM = Path("/usr/bin/chromium")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"no browser at {CHROMIUM}: apt-get install chromium; in CI it must run")
-        pytest.skip(f"no browser at {CHROMIUM}")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield one
-        one.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
