@@ -20,6 +20,8 @@ part of the embedding after Wang et al. 2022, arXiv:2211.00593.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -183,3 +185,100 @@ def token_circuit(
         return FactoredMatrix(rows @ left, right @ token_outputs(model, vocabulary(model)))
     scale = model.blocks[layer].attn.scale
     return FactoredMatrix(scale * (rows @ left), right @ rows.T)
+
+
+@torch.no_grad()
+def token_table(
+    model: HookedGPT,
+    layer: int,
+    head: int,
+    name: str,
+    tokens: Int[Tensor, " token"],
+    k: int = 5,
+    among: Int[Tensor, " word"] | None = None,
+) -> pd.DataFrame:
+    """What each of these tokens makes most likely (OV), or looks for most (QK).
+
+    Args:
+        model: any model.
+        layer: of the head.
+        head: its number.
+        name: "QK" or "OV".
+        tokens: source or query tokens.
+        k: so many of the best.
+        among: tokens that may be promoted or looked for; all by default.
+
+    Returns:
+        One row per token and place: `token`, `place` (1 is the best), `best` (id), `value` (logit
+        or score, biases left out), `own_rank` (place of the token itself).
+    """
+    columns = vocabulary(model) if among is None else among
+    circuit = layer_weights(model, layer).circuit(name)
+    rows = token_inputs(model, layer, tokens) @ circuit.A[head]
+    if name == "OV":
+        values = rows @ (circuit.B[head] @ token_outputs(model, columns))
+    else:
+        values = rows @ (circuit.B[head] @ token_inputs(model, layer, columns).T)
+        values = values * model.blocks[layer].attn.scale
+    own = torch.where(columns == tokens[:, None], values, -torch.inf).amax(-1, keepdim=True)
+    own_rank = 1 + (values > own).sum(-1)
+    best = values.topk(min(k, len(columns)), dim=-1)
+    made = []
+    for place, token in enumerate(tokens.tolist()):
+        pairs = zip(columns[best.indices[place]].tolist(), best.values[place].tolist(), strict=True)
+        made += [
+            (token, rank, word, value, int(own_rank[place]))
+            for rank, (word, value) in enumerate(pairs, start=1)
+        ]
+    return pd.DataFrame(made, columns=["token", "place", "best", "value", "own_rank"])
+
+
+@torch.no_grad()
+def self_matching(
+    model: HookedGPT, words: Int[Tensor, " word"], n_null: int = 16, seed: int = 0
+) -> pd.DataFrame:
+    """Does a token look for itself? The QK circuit of every head, over the words given.
+
+    Args:
+        model: any model; norms, positions and biases as in the module.
+        words: query and key tokens.
+        n_null: random circuits with the same singular values, shared by the heads.
+        seed: of the random circuits.
+
+    Returns:
+        One row per head: `layer`, `head`, `self_top1` (share of words that score themselves
+        highest), `self_z` ((mean of the diagonal - mean of all) / standard deviation of all),
+        `self_top1_null`, `self_z_null_low`, `self_z_null_high` (mean; 2.5 and 97.5 %), `n`.
+
+    Cost: `(1 + n_null) words² d_head` multiplications per head.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    d_model, rank = model.config.d_model, min(model.config.d_model, model.config.d_head)
+    frames = [
+        [
+            torch.linalg.qr(torch.randn(d_model, rank, generator=generator))[0].to(model.W_E)
+            for _ in range(2)
+        ]
+        for _ in range(n_null)
+    ]
+    rows = []
+    for layer in range(model.config.n_layers):
+        x = token_inputs(model, layer, words)
+        circuit = layer_weights(model, layer).circuit("QK")
+        values = circuit.singular_values
+        for head in range(len(values)):
+            top, z = _on_diagonal(x @ circuit.A[head] @ circuit.B[head] @ x.T)
+            null = [_on_diagonal(x @ a * values[head] @ (x @ b).T) for a, b in frames]
+            tops, zs = np.array(null).T
+            low, high = np.quantile(zs, [0.025, 0.975])
+            rows.append((layer, head, top, z, tops.mean(), low, high, len(words)))
+    names = ["layer", "head", "self_top1", "self_z", "self_top1_null"]
+    return pd.DataFrame(rows, columns=[*names, "self_z_null_low", "self_z_null_high", "n"])
+
+
+def _on_diagonal(scores: Float[Tensor, "word word"]) -> tuple[float, float]:
+    own = scores.diagonal()
+    top = (scores >= own[:, None]).sum(-1) == 1
+    spread = scores.double().std(correction=0)
+    z = (own.double().mean() - scores.double().mean()) / spread if spread > 0 else spread
+    return float(top.double().mean()), float(z)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from interp.core import GPTConfig, HookedGPT
 
-GPT2_SIZES = {
+GPT2_SHAPES = {
     "GPT-2 small": GPTConfig(n_layers=12, d_model=768, n_heads=12, n_ctx=1024, d_vocab=50257),
     "GPT-2 medium": GPTConfig(n_layers=24, d_model=1024, n_heads=16, n_ctx=1024, d_vocab=50257),
     "GPT-2 large": GPTConfig(n_layers=36, d_model=1280, n_heads=20, n_ctx=1024, d_vocab=50257),
