@@ -24,9 +24,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.core import HookedGPT, InputError
-from interp.measures.head_roles import ALPHA
+from interp.measures.cells import match_cells
 from interp.measures.readout import Progress, UnitValues, read_suite
-from interp.measures.roles import REGISTRY, Role, chosen_roles, match_cells
+from interp.measures.roles import MIN_EFFECT, REGISTRY, Role, chosen_roles
 from interp.measures.scenes import Suite
 from interp.measures.statistics import (
     MIN_UNITS,
@@ -39,6 +39,7 @@ from interp.measures.statistics import (
 )
 
 Heads = Iterable[tuple[int, int]]
+ALPHA = 0.05
 OFFSETS = tuple(range(-4, 9))  # places relative to the earlier occurrence
 
 
@@ -195,6 +196,51 @@ def role_strength(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def role_summary(frame: pd.DataFrame, random_init: pd.DataFrame) -> pd.DataFrame:
+    """One row per role: how many heads hold it, and its best head beside that of random weights.
+
+    Args:
+        frame: of `detect_roles`; only its decisive rows count.
+        random_init: the same for a model of the same shape with random weights.
+
+    Returns:
+        `role`, `prompts`, `n_heads`, `n_labelled`, `n_labelled_random_init`; of the head that fills
+        the role best (by `role_strength`, heads with the label first) `layer`, `head`, `score`,
+        `control`, `contrast`, `ci_low`, `ci_high`, `smallest_effect` (units of the score), `q`,
+        `n`, `contrast_discovery`, `strength` (in smallest effects) and `label`;
+        `strength_random_init`: the largest of the random model, 0 if it has none.
+    """
+    strength, random = role_strength(frame), role_strength(random_init)
+    decisive = frame[frame["decisive"]].set_index(["role", "layer", "head"])
+    rows = []
+    for role, of_role in strength.groupby("role", sort=False):
+        best = of_role.sort_values(["label", "strength"], ascending=False, kind="stable").iloc[0]
+        row = decisive.loc[(role, best["layer"], best["head"])]
+        of_random = random[random["role"] == role]
+        rows.append(
+            {
+                "role": role,
+                "prompts": row["prompts"],
+                "n_heads": len(of_role),
+                "n_labelled": int(of_role["label"].sum()),
+                "n_labelled_random_init": int(of_random["label"].sum()),
+                "layer": best["layer"],
+                "head": best["head"],
+                **row[_OF_BEST].to_dict(),
+                "strength": best["strength"],
+                "label": bool(best["label"]),
+                "strength_random_init": of_random["strength"].max() if len(of_random) else 0.0,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+_OF_BEST = [
+    *("score", "control", "contrast", "ci_low", "ci_high", "smallest_effect"),
+    *("q", "n", "contrast_discovery"),
+]
+
+
 def match_offset_profile(
     model: HookedGPT,
     suites: Sequence[Suite],
@@ -225,7 +271,7 @@ def match_offset_profile(
     n_permutations = options.pop("n_permutations", N_PERMUTATIONS)
     n_resamples = options.pop("n_resamples", N_RESAMPLES)
     scanned = tuple(
-        Role(f"{offset}", "attention near a match", "", 0.1, cells=match_cells(offset))
+        Role(f"{offset}", "attention near a match", "", MIN_EFFECT, cells=match_cells(offset))
         for offset in offsets
     )
     blocks: list[_Block] = []

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.core import HookedGPT, hook_name
-from interp.measures.roles import Role, RoleCells
+from interp.measures.cells import RoleCells
+from interp.measures.roles import Role
 from interp.measures.scenes import Scene, Suite
 
 FULL_VOCABULARY = 2048  # beyond it, ranks are taken among random words
 N_WORDS = 512  # so many of them
-MAX_PLACES = 32  # tokens of a prompt whose output is looked at
+MAX_PLACES = 16  # tokens of a prompt whose output is looked at
+N_DRAWS = 8  # random directions of control heads, shared by all heads
 Progress = Callable[[str, int, int], None]
 
 
@@ -38,6 +40,11 @@ class UnitValues:
     unit: Int[np.ndarray, " unit"]
 
 
+PerHead = Float[Tensor, "batch head"]
+PerPlace = Float[Tensor, "batch head place"]
+Counts = Int[Tensor, "batch head place"]
+Logits = Float[Tensor, "batch head place word"]
+Written = Float[Tensor, "batch head place d_model"]
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # score, control, unit
 
 
@@ -64,7 +71,7 @@ def read_suite(
         progress: called with what is done, prompts done and prompts in all.
 
     Cost: one forward pass per version without the unembedding; `d_head` multiplications per head,
-    token looked at and word of the vocabulary, twice.
+    token looked at (16 of a prompt) and word of the vocabulary (at most 2,048), twice.
     """
     circuits = _circuits(model, suite, roles, seed)
     parts: dict[str, list[Part]] = {}
@@ -126,7 +133,7 @@ def _read_scene(
         if plain and dynamic:
             reader.read_predicted()
         if plain and circuits is not None:
-            reader.read_circuits(circuits)
+            reader.read_circuits(circuits, scene.unit)
         read |= reader.run(mask)
     parts: dict[str, Part] = {}
     for role in roles:
@@ -201,7 +208,7 @@ class _Reader:
 
     # --- what heads write ---
 
-    def read_circuits(self, circuits: "_Circuits") -> None:
+    def read_circuits(self, circuits: "_Circuits", unit: Int[np.ndarray, " batch"]) -> None:
         """Ranks of each token under the output of a head that attends to it."""
         places = circuits.places(self.tokens)
 
@@ -215,7 +222,7 @@ class _Reader:
         def placebo(layer: int) -> Callable:
             def hook(normalized: Tensor, point: object) -> None:
                 for name, values in circuits.of_random_heads(
-                    layer, normalized, self.tokens, places
+                    layer, normalized, self.tokens, places, unit
                 ).items():
                     self._keep(name, values)
 
@@ -272,6 +279,7 @@ class _Circuits:
     def __init__(self, model: HookedGPT, suite: Suite, kinds: dict[str, str], seed: int) -> None:
         self.model, self.kinds = model, kinds
         self.generator = torch.Generator().manual_seed(seed)
+        self._known_spectra: dict[int, Tensor] = {}
         config, device = model.config, model.W_E.device
         self.dtype = torch.float64 if model.W_E.dtype == torch.float64 else torch.float32
         self.special = torch.tensor(suite.special, device=device, dtype=torch.long)
@@ -282,6 +290,7 @@ class _Circuits:
             words = words[drawn.to(device).sort().values]
         self.words = words
         self.W_U_words = self._rows(words).T.contiguous()
+        self.directions = [(self._orthonormal(), self._orthonormal()) for _ in range(N_DRAWS)]
         self.successor = None
         if "successor" in kinds:
             self.successor = torch.as_tensor(suite.successor, device=device)
@@ -294,8 +303,6 @@ class _Circuits:
             rows = rows - rows.mean(-1, keepdim=True)
         return rows
 
-    # What a token's rank is taken at.
-
     def places(self, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, " place"]:
         """Positions looked at: words from position 1 on, evenly spaced if there are many."""
         n_pos = tokens.shape[1]
@@ -306,42 +313,65 @@ class _Circuits:
         return positions
 
     def of_heads(
-        self, layer: int, v: Tensor, tokens: Tensor, places: Tensor
-    ) -> dict[tuple[str, str], Float[Tensor, "batch head"]]:
+        self,
+        layer: int,
+        v: Float[Tensor, "batch pos head d_head"],
+        tokens: Int[Tensor, "batch pos"],
+        places: Int[Tensor, " place"],
+    ) -> dict[tuple[str, str], PerHead]:
         """The statistics of all heads of a layer, and the controls that are their own."""
-        values: dict[tuple[str, str], list[Tensor]] = {}
         W_O = self.model.blocks[layer].attn.W_O.to(self.dtype)
-        v, wanted = v[:, places].to(self.dtype), self._wanted(tokens[:, places])
-        for head in range(v.shape[2]):
-            ranks = self._ranks(v[:, :, head], W_O[head], wanted)
-            found = self._statistics(ranks[0], wanted[0])
-            if self.successor is not None:
-                found |= self._successors(ranks[1:], wanted[1:])
-            for name, value in found.items():
-                values.setdefault(name, []).append(value)
-        return {name: torch.stack(heads, 1) for name, heads in values.items()}
+        inside = v[:, places].to(self.dtype).transpose(1, 2)
+        wanted = self._wanted(tokens[:, places])
+        logits = inside @ (W_O @ self.W_U_words)
+        found = self._statistics(self._ranks(logits, inside @ W_O, wanted[0]), wanted[0])
+        if self.successor is not None:
+            found |= self._successors(logits, inside @ W_O, wanted[1:])
+        return found
 
     def of_random_heads(
-        self, layer: int, stream: Tensor, tokens: Tensor, places: Tensor
-    ) -> dict[tuple[str, str], Float[Tensor, "batch head"]]:
-        """The same for heads with the singular values of these and random directions."""
-        attn = self.model.blocks[layer].attn
-        values: dict[tuple[str, str], list[Tensor]] = {}
+        self,
+        layer: int,
+        stream: Float[Tensor, "batch pos d_model"],
+        tokens: Int[Tensor, "batch pos"],
+        places: Int[Tensor, " place"],
+        unit: Int[np.ndarray, " batch"],
+    ) -> dict[tuple[str, str], PerHead]:
+        """The same for heads with the singular values of these and random directions.
+
+        A unit's random directions depend on its number alone, whatever batch it is in.
+        """
         if not {"top", "bottom", "percentile"} & set(self.kinds):
             return {}
-        wanted = self._wanted(tokens[:, places])[:1]
-        stream = stream[:, places].to(self.dtype)
-        W_V, W_O = attn.W_V.to(self.dtype), attn.W_O.to(self.dtype)
-        for head in range(attn.n_heads):
-            left, right = (self._frame(W_V.shape[1], W_V.shape[2]) for _ in range(2))
-            spectrum = ov_singular_values(W_V[head], W_O[head])
-            ranks = self._ranks(stream @ left * spectrum, right.T, wanted)
-            for (name, _), value in self._statistics(ranks[0], wanted[0]).items():
-                values.setdefault((name, "control"), []).append(value)
-        return {name: torch.stack(heads, 1) for name, heads in values.items()}
+        wanted = self._wanted(tokens[:, places])[0]
+        stream, spectra = stream[:, places].to(self.dtype), self._spectra(layer)
+        drawn = torch.as_tensor(unit, device=stream.device) % N_DRAWS
+        values: dict[tuple[str, str], Tensor] = {}
+        for number in drawn.unique().tolist():
+            rows = (drawn == number).nonzero()[:, 0]
+            left, right = self.directions[number]
+            inside = (stream[rows] @ left)[:, None] * spectra[:, None]
+            written = inside @ right.T
+            ranks = self._ranks(written @ self.W_U_words, written, wanted[rows])
+            for (name, _), value in self._statistics(ranks, wanted[rows]).items():
+                whole = values.setdefault(
+                    (name, "control"), value.new_empty(len(unit), len(spectra))
+                )
+                whole[rows] = value
+        return values
 
-    def _frame(self, d_model: int, d_head: int) -> Float[Tensor, "d_model rank"]:
-        drawn = torch.randn(d_model, min(d_head, d_model), generator=self.generator)
+    def _spectra(self, layer: int) -> Float[Tensor, "head rank"]:
+        if layer not in self._known_spectra:
+            attn = self.model.blocks[layer].attn
+            pairs = zip(attn.W_V.to(self.dtype), attn.W_O.to(self.dtype), strict=True)
+            self._known_spectra[layer] = torch.stack([ov_singular_values(*pair) for pair in pairs])
+        return self._known_spectra[layer]
+
+    def _orthonormal(self) -> Float[Tensor, "d_model rank"]:
+        config = self.model.config
+        drawn = torch.randn(
+            config.d_model, min(config.d_head, config.d_model), generator=self.generator
+        )
         return torch.linalg.qr(drawn.double())[0].to(self.W_U_words)
 
     def _wanted(self, tokens: Int[Tensor, "batch place"]) -> list[Int[Tensor, "batch place"]]:
@@ -359,30 +389,30 @@ class _Circuits:
         return [own, one, _follow(forward, one), less, _follow(back, less)]
 
     def _ranks(
-        self,
-        inside: Float[Tensor, "batch place rank"],
-        out: Float[Tensor, "rank d_model"],
-        wanted: list[Int[Tensor, "batch place"]],
-    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        self, logits: Logits, written: Written, tokens: Int[Tensor, "batch place"]
+    ) -> tuple[Counts, Counts, Int[Tensor, "batch 1 place"]]:
         """For each wanted token: words above it, words level with it, and other words in all."""
-        logits = inside @ (out @ self.W_U_words)
+        own, near, itself = self._own(logits, written, tokens)
+        above = (logits > (own + near)[..., None]).sum(-1)
+        reached = (logits >= (own - near)[..., None]).sum(-1)
+        return above, (reached - above - itself).clamp(min=0), len(self.words) - itself
+
+    def _own(
+        self, logits: Logits, written: Written, tokens: Int[Tensor, "batch place"]
+    ) -> tuple[PerPlace, PerPlace, Int[Tensor, "batch 1 place"]]:
+        """Each wanted token's own logit, what counts as equal, and whether it is among the words.
+
+        Beyond rounding, so that equal logits stay ties after a rotation of the weights.
+        """
         low, high = logits.aminmax(dim=-1)
-        # Beyond rounding, so that equal logits stay ties after a rotation of the weights.
         near = (1e-9 if self.dtype == torch.float64 else 1e-5) * torch.maximum(-low, high)
-        written, found = inside @ out, []
-        for tokens in wanted:
-            tokens = tokens.clamp(min=0)
-            own = (written * self._rows(tokens)).sum(-1)
-            above = (logits > (own + near)[..., None]).sum(-1)
-            reached = (logits >= (own - near)[..., None]).sum(-1)
-            itself = torch.isin(tokens, self.words).long()
-            tied = (reached - above - itself).clamp(min=0)
-            found.append((above, tied, len(self.words) - itself))
-        return found
+        tokens = tokens.clamp(min=0)
+        own = (written * self._rows(tokens)[:, None]).sum(-1)
+        return own, near, torch.isin(tokens, self.words).long()[:, None]
 
     def _statistics(
         self, ranks: tuple[Tensor, Tensor, Tensor], tokens: Int[Tensor, "batch place"]
-    ) -> dict[tuple[str, str], Float[Tensor, " batch"]]:
+    ) -> dict[tuple[str, str], PerHead]:
         above, tied, n_others = ranks
         below = n_others - above - tied
         # Ties count against a hit: a head that writes nothing raises nothing.
@@ -392,19 +422,25 @@ class _Circuits:
             "percentile": (below + 0.5 * tied).double() / n_others.clamp(min=1),
         }
         return {
-            (self.kinds[kind], "target"): _mean_where(share, tokens >= 0)
+            (self.kinds[kind], "target"): _mean_where(share, (tokens >= 0)[:, None])
             for kind, share in shares.items()
             if kind in self.kinds
         }
 
     def _successors(
-        self, ranks: list[tuple[Tensor, Tensor, Tensor]], wanted: list[Tensor]
-    ) -> dict[tuple[str, str], Tensor]:
+        self, logits: Logits, written: Written, wanted: list[Int[Tensor, "batch place"]]
+    ) -> dict[tuple[str, str], PerHead]:
         one = wanted[0]
+        row, place = (one >= 0).nonzero(as_tuple=True)  # often few tokens have a successor
+        logits, written = logits[row, :, place][:, :, None], written[row, :, place][:, :, None]
         hits = []
-        for (above, tied, _), tokens in zip(ranks, wanted, strict=True):
+        for tokens in wanted:
             counts = (tokens >= 0) & (one >= 0) & ((tokens != one) | (tokens is one))
-            hits.append(_mean_where((above + tied == 0).double(), counts))
+            own, near, itself = self._own(logits, written, tokens[row, place][:, None])
+            first = (logits >= (own - near)[..., None]).sum(-1) <= itself
+            at_places = first.new_zeros(*one.shape, first.shape[1])
+            at_places[row, place] = first[..., 0]
+            hits.append(_mean_where(at_places.transpose(1, 2).double(), counts[:, None]))
         control = torch.stack(hits[1:]).nanmean(0)
         # Where only the successor is known, its neighbours cannot have been hit.
         control = torch.where(hits[0].isnan() | ~control.isnan(), control, 0.0)
@@ -424,7 +460,7 @@ def _follow(table: Tensor, tokens: Tensor) -> Tensor:
     return torch.where(tokens >= 0, table[tokens.clamp(min=0)], -1)
 
 
-def _mean_where(values: Tensor, counts: Tensor) -> Float[Tensor, " batch"]:
+def _mean_where(values: PerPlace, counts: Bool[Tensor, "batch 1 place"]) -> PerHead:
     """Mean over the places that count; NaN where none does, which marks a prompt as undefined."""
     total = (values * counts).sum(-1)
     n = counts.sum(-1)

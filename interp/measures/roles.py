@@ -17,44 +17,22 @@ et al. 2023, arXiv:2310.04625 (copy suppression), Gould et al. 2023, arXiv:2312.
 The controls are ours.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
-
 from interp.core.errors import InputError
-from interp.measures.head_roles import (
-    Cells,
-    duplicate_token_cells,
+from interp.measures.cells import (
+    Reading,
+    bos_sink_cells,
     first_token_cells,
-    induction_cells,
+    lag_cells,
+    local_cells,
+    match_cells,
+    pair_cells,
+    position_sink_cells,
 )
-from interp.measures.scenes import Scene
 
-LOCAL = 4  # lags 0 to 3 are local, 4 to 7 their control
-
-
-@dataclass(frozen=True)
-class Side:
-    """Weights of a version's cells; their weighted sum is a prompt's score or control."""
-
-    version: str
-    weights: Float[Tensor, "batch query_pos key_pos"]
-
-
-@dataclass(frozen=True)
-class RoleCells:
-    """Which attention counts for a role in a scene, and for which of its prompts it exists."""
-
-    target: Side
-    control: Side
-    defined: Bool[Tensor, " batch"]
-
-
-Reading = Callable[[Scene, torch.device], RoleCells | None]
+MIN_EFFECT = 0.1  # smallest contrast of interest, in attention probability, declared beforehand
 Behaviour = Literal["repeats", "answers", "prediction"]
 
 
@@ -93,150 +71,10 @@ class Role:
     label: bool = True
 
 
-# ------------------------------------------------------------------------------- attention cells
-
-
-def _plain(
-    cells: Callable[[Tensor], Cells], scene: Scene, device: torch.device
-) -> RoleCells | None:
-    """Cells that need no structure, read on the version without any."""
-    if not scene.plain:
-        return None
-    tokens = torch.as_tensor(scene.versions[scene.plain], device=device)
-    found = cells(tokens)
-    return RoleCells(
-        Side(scene.plain, found.target), Side(scene.plain, found.control), found.defined
-    )
-
-
-def _repeats(
-    cells: Callable[[Tensor, Tensor], Cells], scene: Scene, device: torch.device
-) -> RoleCells | None:
-    """Cells of a repeat; the control reads the same cells where the repeat is taken out."""
-    if scene.queries is None or not scene.queries.any():
-        return None
-    tokens = torch.as_tensor(scene.versions["prompt"], device=device)
-    found = cells(tokens, torch.as_tensor(scene.queries, device=device))
-    return RoleCells(Side("prompt", found.target), Side("control", found.control), found.defined)
-
-
-def _averaged(hits: Bool[Tensor, "batch query_pos key_pos"], per_key: bool) -> Tensor:
-    """Weights that average over the queries with hits, and over a query's keys or sum them."""
-    hits = hits.double()
-    per_query = hits.sum(-1, keepdim=True)
-    n_queries = (per_query > 0).sum(-2, keepdim=True).clamp(min=1)
-    return hits / (per_query.clamp(min=1) if per_key else 1.0) / n_queries
-
-
-def _lags(n_pos: int, batch: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    position = torch.arange(n_pos, device=device)
-    query, key = (side.expand(batch, n_pos, n_pos) for side in (position[:, None], position[None]))
-    return query, key, query - key
-
-
-def lag_cells(lag: int) -> Reading:
-    """Keys a fixed distance back, against the other ones among the last four tokens.
-
-    The control lies as near as possible: a head that looks at all of its neighbourhood is no head
-    for one distance. Position 0, where many heads rest, does not count on either side.
-    """
-
-    def cells(scene: Scene, device: torch.device) -> RoleCells | None:
-        if not scene.plain:
-            return None
-        batch, n_pos = scene.versions[scene.plain].shape
-        query, _, distance = _lags(n_pos, batch, device)
-        near = (query >= LOCAL) & (distance >= 0) & (distance < LOCAL)
-        return _same_version(
-            scene.plain, near & (distance == lag), near & (distance != lag), per_key=True
-        )
-
-    return cells
-
-
-def _local(scene: Scene, device: torch.device) -> RoleCells | None:
-    if not scene.plain:
-        return None
-    batch, n_pos = scene.versions[scene.plain].shape
-    query, _, lag = _lags(n_pos, batch, device)
-    counts = query >= 2 * LOCAL  # so that all eight keys lie behind position 0
-    near = counts & (lag >= 0) & (lag < LOCAL)
-    far = counts & (lag >= LOCAL) & (lag < 2 * LOCAL)
-    return _same_version(scene.plain, near, far, per_key=False)
-
-
-def _same_version(version: str, target: Tensor, control: Tensor, per_key: bool) -> RoleCells:
-    defined = target.any(-1).any(-1) & control.any(-1).any(-1)
-    return RoleCells(
-        Side(version, _averaged(target, per_key)), Side(version, _averaged(control, per_key)),
-        defined,
-    )  # fmt: skip
-
-
-def _bos_sink(scene: Scene, device: torch.device) -> RoleCells | None:
-    if scene.moved_bos is None:
-        return None
-    batch, n_pos = scene.versions["moved"].shape
-    query, key, _ = _lags(n_pos, batch, device)
-    hits = (key == scene.moved_bos) & (query > scene.moved_bos + 1)
-    weights, defined = _averaged(hits, per_key=True), hits.any(-1).any(-1)
-    return RoleCells(Side("moved", weights), Side("without", weights), defined)
-
-
-def _position_sink(scene: Scene, device: torch.device) -> RoleCells | None:
-    if scene.moved_bos is None:
-        return None
-    tokens = torch.as_tensor(scene.versions["without"], device=device)
-    found = first_token_cells(tokens)
-    return RoleCells(Side("without", found.target), Side("without", found.control), found.defined)
-
-
-def pair_cells(role: str) -> Reading:
-    """Cells of a role whose queries and keys are marked in the scene."""
-
-    def cells(scene: Scene, device: torch.device) -> RoleCells | None:
-        if role not in scene.pairs:
-            return None
-        sides = []
-        for version in ("prompt", "control"):
-            pairs = torch.as_tensor(scene.pairs[role][version], device=device)
-            batch, n_pos = scene.versions[version].shape
-            hits = torch.zeros(batch, n_pos, n_pos, dtype=torch.bool, device=device)
-            row = torch.arange(batch, device=device)[:, None]
-            hits[row, pairs[..., 0], pairs[..., 1]] = True
-            # Every marked key counts alike, however many a query has.
-            weights = hits.double() / hits.sum((1, 2), keepdim=True)
-            sides.append(Side(version, weights))
-        return RoleCells(*sides, torch.ones(len(scene), dtype=torch.bool, device=device))
-
-    return cells
-
-
-def match_cells(offset: int) -> Reading:
-    """The key `offset` places after the earlier occurrence of the query's token (0: on it).
-
-    Later occurrences than the query, the query itself and position 0 do not count.
-    """
-
-    def at_offset(tokens: Tensor, queries: Tensor) -> Cells:
-        _, n_pos = tokens.shape
-        _, key, lag = _lags(n_pos, len(tokens), tokens.device)
-        same = (tokens[:, :, None] == tokens[:, None, :]) & (lag > 0)
-        source = key - offset
-        inside = (source >= 0) & (source < n_pos)
-        shifted = same.gather(2, source.clamp(0, n_pos - 1)) & inside
-        hits = shifted & (key >= 1) & (lag > 0) & queries[:, :, None]
-        weights = _averaged(hits, per_key=False)
-        return Cells(weights, weights, hits.any(-1).any(-1))
-
-    return lambda scene, device: _repeats(at_offset, scene, device)
-
-
 # ------------------------------------------------------------------------------------- registry
 
 
 _REPEAT = "prompts in which a token comes back"
-_ATTENTION = 0.1
 _SINK = 0.3  # what Gu et al. call a sink
 _HITS = 0.5  # most of the attention, or most of the words
 
@@ -245,7 +83,7 @@ ALL_ROLES: tuple[Role, ...] = (
         "previous_token",
         "attention to the token just before",
         "mean attention at lags 0, 2 and 3 of the same queries",
-        _ATTENTION,
+        MIN_EFFECT,
         cells=lag_cells(1),
         behaviour="repeats",
         requires="prompts of at least 5 tokens",
@@ -254,7 +92,7 @@ ALL_ROLES: tuple[Role, ...] = (
         "current_token",
         "attention of a token to itself",
         "mean attention at lags 1 to 3 of the same queries",
-        _ATTENTION,
+        MIN_EFFECT,
         cells=lag_cells(0),
         requires="prompts of at least 5 tokens",
     ),
@@ -263,15 +101,15 @@ ALL_ROLES: tuple[Role, ...] = (
         "attention to lags 0 to 3 together",
         "attention to lags 4 to 7 together, same queries",
         _HITS,
-        cells=_local,
+        cells=local_cells,
         requires="prompts of at least 9 tokens",
     ),
     Role(
         "duplicate_token",
         "attention to earlier occurrences of the query's token",
         "the same cells with the repeat taken out",
-        _ATTENTION,
-        cells=lambda scene, device: _repeats(duplicate_token_cells, scene, device),
+        MIN_EFFECT,
+        cells=match_cells(0),
         behaviour="repeats",
         requires=_REPEAT,
     ),
@@ -279,8 +117,8 @@ ALL_ROLES: tuple[Role, ...] = (
         "induction",
         "attention to what followed earlier occurrences of the query's token",
         "the same cells with the repeat taken out",
-        _ATTENTION,
-        cells=lambda scene, device: _repeats(induction_cells, scene, device),
+        MIN_EFFECT,
+        cells=match_cells(1),
         needs=("token_raising",),
         behaviour="repeats",
         requires=_REPEAT,
@@ -290,7 +128,7 @@ ALL_ROLES: tuple[Role, ...] = (
         "attention to position 0",
         "mean attention to positions 1 to 4, same queries",
         _SINK,
-        cells=lambda scene, device: _plain(first_token_cells, scene, device),
+        cells=first_token_cells,
         requires="prompts of at least 7 tokens",
     ),
     Role(
@@ -298,7 +136,7 @@ ALL_ROLES: tuple[Role, ...] = (
         "attention to the BOS token where it stands inside the prompt",
         "the same cells with another token there",
         _SINK,
-        cells=_bos_sink,
+        cells=bos_sink_cells,
         requires="prompts that begin with a BOS token, of at least 8 tokens",
     ),
     Role(
@@ -306,14 +144,14 @@ ALL_ROLES: tuple[Role, ...] = (
         "attention to position 0 where no BOS token stands",
         "mean attention to positions 1 to 4, same queries",
         _SINK,
-        cells=_position_sink,
+        cells=position_sink_cells,
         requires="prompts that begin with a BOS token, of at least 8 tokens",
     ),
     Role(
         "adjective_noun",
         "attention of a noun to its adjectives",
         "the same cells with other words in place of the adjectives",
-        _ATTENTION,
+        MIN_EFFECT,
         cells=pair_cells("adjective_noun"),
         behaviour="answers",
         requires="parsed prompts with adjectives before nouns",
@@ -322,7 +160,7 @@ ALL_ROLES: tuple[Role, ...] = (
         "agreement",
         "attention to the head noun from the place before the verb",
         "attention to another noun at the same distance from the place before a verb",
-        _ATTENTION,
+        MIN_EFFECT,
         cells=pair_cells("agreement"),
         behaviour="answers",
         requires="parsed prompts with a head noun and another noun",
@@ -331,7 +169,7 @@ ALL_ROLES: tuple[Role, ...] = (
         "nearest_noun",
         "attention to the nearest noun from the place before the verb, where it is not the head",
         "attention to another word at the same distance from the place before a verb",
-        _ATTENTION,
+        MIN_EFFECT,
         cells=pair_cells("nearest_noun"),
         behaviour="answers",
         requires="parsed prompts with a noun between head noun and verb",
@@ -340,7 +178,7 @@ ALL_ROLES: tuple[Role, ...] = (
         "name_mover",
         "attention to a name from where somebody must be named",
         "the same cells with another word in place of the name",
-        _ATTENTION,
+        MIN_EFFECT,
         cells=pair_cells("name_mover"),
         needs=("copying",),
         behaviour="answers",
@@ -366,7 +204,7 @@ ALL_ROLES: tuple[Role, ...] = (
         "copy_suppression",
         "attention to an earlier token that is the query's own, or that the stream so far predicts",
         "as for duplicate_token and predicted_token",
-        _ATTENTION,
+        MIN_EFFECT,
         needs=("anti_copying",),
         either=("duplicate_token", "predicted_token"),
         requires=_REPEAT,
@@ -375,7 +213,7 @@ ALL_ROLES: tuple[Role, ...] = (
         "predicted_token",
         "attention to the earlier token that the stream so far predicts most",
         "mean attention to the other earlier tokens of the same query",
-        _ATTENTION,
+        MIN_EFFECT,
         dynamic="predicted",
         label=False,
         requires="prompts of at least 4 tokens",

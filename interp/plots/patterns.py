@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from interp.plots.labels import head_label
 from interp.plots.style import (
-    OKABE_ITO,
     WEIGHTS,
     axes_of,
     figure,
@@ -109,36 +108,6 @@ def divergence_matrix(pairs: pd.DataFrame, ax: Axes | None = None) -> Figure:
         ax.tick_params(length=0, labelsize=8)
         ax.tick_params(axis="x", labelrotation=90 if few else 0)
         ax.set(xlabel="", ylabel="")
-        plain_text(made)
-    return made
-
-
-def row_sums(sums: pd.DataFrame, tolerance: float, ax: Axes | None = None) -> Figure:
-    """How far the rows and the columns of the patterns are from summing to 1, layer by layer.
-
-    Args:
-        sums: `layer`, `row_deviation`, `column_deviation`.
-        tolerance: drawn as a line: what rounding may do.
-        ax: where to draw; a new figure by default.
-    """
-    looks = {
-        "row_deviation": ("rows: over the keys of a query (largest)", OKABE_ITO[0], "o"),
-        "column_deviation": ("columns: over the queries of a key (mean)", OKABE_ITO[1], "s"),
-    }
-    floor = 1e-9  # an exact sum has no place on a logarithmic axis
-    with figure_style("whitegrid"):
-        made, ax = axes_of(ax, 9.0, 3.2)
-        for column, (label, colour, marker) in looks.items():
-            shown = sums[column].clip(lower=floor)
-            ax.plot(sums["layer"], shown, marker=marker, ls="", color=colour, ms=8, label=label)
-        ax.axhline(tolerance, color="black", lw=1.2, ls="--", label="tolerance for rounding")
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(lambda value, place: _power_of_ten(value))
-        ax.set_ylim(floor / 2, max(2.0, float(sums["column_deviation"].max()) * 2))
-        ax.set_xticks(sums["layer"], [f"L{layer}" for layer in sums["layer"]])
-        ax.set_xlim(-0.5, len(sums) - 0.5)
-        ax.set(ylabel="|sum − 1|", xlabel="layer")
-        made.legend(loc="outside lower center", ncols=3, frameon=False)
         plain_text(made)
     return made
 

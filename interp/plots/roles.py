@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from interp.plots.head_roles import name_points
 from interp.plots.labels import head_label, role_label
 from interp.plots.style import (
     INK,
@@ -19,13 +20,12 @@ from interp.plots.style import (
 )
 
 _MOST_NAMED = 32  # heads along an axis; above, layers only
-_MOST_POINTS_NAMED = 14
 _STRONGEST = 5.0  # times the smallest effect; the colour scale ends there
 _LOOK = {
     "role": (OKABE_ITO[0], "o"),
     "redundant or backup": (OKABE_ITO[5], "s"),
     "hidden": (OKABE_ITO[1], "^"),
-    "irrelevant": (MUTED, "x"),
+    "irrelevant": (MUTED, "D"),
 }
 
 
@@ -83,15 +83,22 @@ def role_and_effect(heads: pd.DataFrame, ax: Axes | None = None) -> Figure:
 
     Args:
         heads: one row per head: `layer`, `head`, `strength`, `effect` (both in units of the
-            smallest effect of interest), `quadrant`.
+            smallest effect of interest), `quadrant`, `certain` (False: a hollow point, beyond a
+            line without having passed its tests).
         ax: where to draw; a new figure by default.
     """
     with figure_style("whitegrid"):
-        made, ax = axes_of(ax, 8.4, 5.6)
+        made, ax = axes_of(ax, 8.4, 5.8)
+        keys = {}
         for name, (colour, marker) in _LOOK.items():
             rows = heads[heads["quadrant"] == name]
-            ax.plot(rows["strength"], rows["effect"], marker, color=colour, ms=8, ls="",
-                    label=f"{name} ({len(rows)})", zorder=3)  # fmt: skip
+            for sure, face in ((True, colour), (False, "white")):
+                of = rows[rows["certain"] == sure]
+                ax.plot(of["strength"], of["effect"], marker, color=colour, mfc=face, mew=1.6,
+                        ms=8, ls="", zorder=3)  # fmt: skip
+            keys[f"{name} ({len(rows)})"] = Line2D([], [], marker=marker, ls="", color=colour, ms=8)
+        unsure = Line2D([], [], marker="^", ls="", mfc="white", mec=INK, mew=1.6, ms=8)
+        keys[f"beyond a line, but not certain ({int((~heads['certain']).sum())})"] = unsure
         ax.set_xscale("symlog", linthresh=1)
         ax.set_yscale("symlog", linthresh=1)
         plain = "{:g}".format
@@ -111,13 +118,10 @@ def role_and_effect(heads: pd.DataFrame, ax: Axes | None = None) -> Figure:
             ("irrelevant", 0.01, 0.02, "left", "bottom"),
         ):
             ax.text(x, y, text, transform=ax.transAxes, ha=ha, va=va, color=MUTED, fontsize=11)
-        reach = heads[["strength", "effect"]].max(axis=1)
-        for row in heads.loc[reach.nlargest(_MOST_POINTS_NAMED).index].itertuples():
-            ax.annotate(head_label(row.layer, row.head), (row.strength, row.effect),
-                        xytext=(7, 3), textcoords="offset points", fontsize=8)  # fmt: skip
+        name_points(ax, heads, "strength", "effect", 1.0)
         ax.set_xlabel("strongest role: contrast / smallest effect")
         ax.set_ylabel("ablation: effect / smallest effect")
-        made.legend(loc="outside lower center", ncols=4, frameon=False)
+        made.legend(keys.values(), keys.keys(), loc="outside lower center", ncols=3, frameon=False)
         plain_text(made)
     return made
 

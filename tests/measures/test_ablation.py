@@ -164,6 +164,34 @@ def test_an_induction_circuit_is_confirmed_and_has_the_role_quadrant():
     circuit = {*subject.key.with_role("induction"), *subject.key.with_role("previous_token")}
     for at, row in heads.iterrows():
         assert row["quadrant"] == ("role" if at in circuit else "irrelevant")
+    assert heads["certain"].all()
+
+
+def test_a_point_beyond_a_line_without_its_label_is_uncertain():
+    """The same circuit with all q-values spoilt: strong and acting, but no label."""
+    subject = plant("induction_k", d_vocab=24, n_ctx=19)
+    suite = planted_suite(subject)
+    frame = detect_roles(subject.model, [suite], **FAST)
+    effects = causal_effects(subject.model, [suite], n_resamples=99)
+    spoilt = quadrants(frame.assign(q=1.0, passes=False, label=False), effects)
+    beyond = spoilt["strength"] >= 1
+    assert beyond.any()
+    assert (spoilt["certain"] == ~beyond).all()
+    assert set(spoilt.loc[beyond, "quadrant"]) <= {"hidden", "irrelevant"}
+    unsure = quadrants(frame, effects.assign(acts=False)).set_index(["layer", "head"])
+    (head,) = subject.key.with_role("induction")
+    assert unsure.loc[head, "effect"] > 1 and not unsure.loc[head, "certain"]
+    assert unsure.loc[head, "quadrant"] == "redundant or backup"
+
+
+def test_heads_without_ablations_are_in_no_quadrant():
+    subject = plant("induction_k", d_vocab=24, n_ctx=19)
+    suite = planted_suite(subject)
+    frame = detect_roles(subject.model, [suite], **FAST)
+    some = [(0, 0), (1, 0)]
+    effects = causal_effects(subject.model, [suite], heads=some, n_resamples=99)
+    found = quadrants(frame, effects)
+    assert list(zip(found["layer"], found["head"], strict=True)) == some
 
 
 def test_each_of_a_redundant_pair_is_half_of_it():

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from interp.plots import (
     divergence_matrix,
@@ -12,9 +11,6 @@ from interp.plots import (
     pattern_mosaic,
     png_bytes,
     role_by_prompts,
-    role_heatmap,
-    role_heatmaps,
-    row_sums,
     score_and_control,
     svg_bytes,
     visible_token,
@@ -52,50 +48,9 @@ def mesh(ax):
     return found
 
 
-def test_the_heatmap_shows_each_contrast_at_its_layer_and_head():
-    frame = heads(roles=("induction",)).sample(frac=1, random_state=0)  # in any order
-    ax = role_heatmap(frame).axes[0]
-    values = mesh(ax).get_array().reshape(LAYERS, HEADS)
-    for row in frame.itertuples():
-        assert values[row.layer, row.head] == row.contrast
-    framed = {patch.get_xy() for patch in ax.patches if isinstance(patch, Rectangle)}
-    assert framed == {(row.head, row.layer) for row in frame[frame["confirmed"]].itertuples()}
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["H0", "H1", "H2"]
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["L0", "L1"]
-    assert ax.get_title() == "induction"
-
-
-def test_numbers_in_the_heatmap_are_the_contrasts_rounded():
-    frame = heads(roles=("induction",)).assign(contrast=[0.123, -0.456, -0.001, 1.0, 0.0, 0.996])
-    texts = {
-        (round(text.get_position()[1] - 0.5), round(text.get_position()[0] - 0.5)): text.get_text()
-        for text in role_heatmap(frame).axes[0].texts
-    }
-    assert texts == {
-        (0, 0): ".12",
-        (0, 1): "−.46",
-        (0, 2): ".00",
-        (1, 0): "1.00",
-        (1, 1): ".00",
-        (1, 2): "1.00",
-    }
-
-
-@pytest.mark.parametrize("n_layers, n_heads", [(1, 1), (4, 4), (12, 12), (24, 16)])
-def test_every_size_of_model_can_be_drawn(n_layers, n_heads):
-    frame = heads(n_layers, n_heads, roles=("a", "b", "c"))
-    assert png_bytes(role_heatmaps(frame)).startswith(b"\x89PNG")
-
-
-def test_all_roles_share_one_scale():
-    figure = role_heatmaps(heads())
-    meshes = [mesh(ax) for ax in figure.axes[:2]]
-    assert {(m.norm.vmin, m.norm.vmax, m.get_cmap().name) for m in meshes} == {(0, 1, "viridis")}
-
-
 def test_scores_controls_and_intervals_are_drawn_where_they_are():
     frame = heads(roles=("induction",))
-    ax = score_and_control(frame).axes[0]
+    ax = score_and_control(frame, 0.1).axes[0]
     points = {
         (float(line.get_xdata()[0]), float(line.get_ydata()[0]))
         for line in ax.lines
@@ -110,6 +65,15 @@ def test_scores_controls_and_intervals_are_drawn_where_they_are():
         assert {(row.score, place), (row.control, place), (row.control + 0.1, place)} <= points
         assert (row.control + row.ci_low, row.control + row.ci_high, place) in bands
     assert len(ax.get_yticklabels()) == len(frame)
+
+
+def test_each_role_has_its_own_smallest_effect():
+    frame = heads(roles=("local", "induction")).groupby("role", sort=False).head(1)
+    frame = frame.assign(smallest_effect=[0.5, 0.1])
+    ax = score_and_control(frame).axes[0]
+    ticks = [float(x.get_xdata()[0]) for x in ax.lines if x.get_marker() == "|"]
+    assert ticks == pytest.approx([0.75, 0.35])  # the control is 0.25
+    assert len({line.get_color() for line in ax.lines if line.get_linewidth() > 5}) == 1
 
 
 def test_kinds_of_prompts_are_the_axes():
@@ -174,25 +138,11 @@ def test_the_divergence_matrix_has_a_row_and_a_column_per_head():
     assert [text.get_text() for text in ax.get_xticklabels()][4] == "L1H1"
 
 
-def test_sums_are_drawn_on_a_logarithmic_axis_that_holds_zero():
-    sums = pd.DataFrame({"layer": [0, 1], "row_deviation": [0.0, 2e-7], "column_deviation": 0.5})
-    figure = row_sums(sums, tolerance=1e-6)
-    figure.canvas.draw()
-    ax = figure.axes[0]
-    assert ax.get_yscale() == "log"
-    assert "10⁻⁶" in [text.get_text() for text in ax.get_yticklabels()]
-
-
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda ax: role_heatmap(heads(roles=("induction",)), ax=ax),
-        lambda ax: score_and_control(heads(), ax=ax),
-        lambda ax: row_sums(
-            pd.DataFrame({"layer": [0], "row_deviation": 1e-7, "column_deviation": 0.5}),
-            1e-6,
-            ax=ax,
-        ),
+        lambda ax: score_and_control(heads(), 0.1, ax=ax),
+        lambda ax: score_and_control(heads().assign(smallest_effect=0.3), ax=ax, xlabel="x"),
     ],
 )
 def test_figures_are_drawn_on_given_axes(draw):
@@ -204,7 +154,7 @@ def test_figures_are_drawn_on_given_axes(draw):
 
 @pytest.mark.parametrize("to_bytes", [png_bytes, svg_bytes])
 def test_files_are_the_same_every_time(to_bytes):
-    first, second = (to_bytes(score_and_control(heads())) for _ in range(2))
+    first, second = (to_bytes(score_and_control(heads(), 0.1)) for _ in range(2))
     assert first == second
     assert b"20" + b"26" not in first.partition(b"<defs>")[0]
 
@@ -213,13 +163,13 @@ def test_no_style_is_left_behind_and_no_figure_registered():
     import matplotlib.pyplot as plt
 
     before = dict(mpl.rcParams)
-    png_bytes(role_heatmaps(heads()))
+    png_bytes(score_and_control(heads(), 0.1))
     assert dict(mpl.rcParams) == before
     assert plt.get_fignums() == []
 
 
 def test_dollar_signs_are_dollar_signs():
-    figure = role_heatmap(heads(roles=("induction",)).assign(role="$\\frac{1}$ $"))
+    figure = score_and_control(heads(roles=("induction",)).assign(role="$\\frac{1}$ $"), 0.1)
     assert png_bytes(figure)
     assert b"$\\frac{1}$ $" in svg_bytes(figure)
 

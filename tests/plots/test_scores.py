@@ -63,7 +63,6 @@ def test_grouped_terms_keep_the_sum(most):
             ax=ax,
         ),
         lambda ax: plots.words_or_places(*[scatter()] * 2, ax=ax),
-        lambda ax: plots.role_and_effect(plane(), ax=ax),
     ],
 )
 def test_figures_are_drawn_on_given_axes(draw):
@@ -78,44 +77,3 @@ def scatter(n=3):
         {"layer": range(n), "head": 0, "positional_r2": np.linspace(0, 1, n),
          "between_prompts": np.linspace(1, 0, n)}
     )  # fmt: skip
-
-
-def plane():
-    return pd.DataFrame(
-        {"layer": 0, "head": range(4), "strength": [2.0, 3.0, 0.1, 0.2],
-         "effect": [2.0, 0.1, 5.0, -0.1],
-         "quadrant": ["role", "redundant or backup", "hidden", "irrelevant"]}
-    )  # fmt: skip
-
-
-def test_the_atlas_marks_heads_that_hold_a_role():
-    frame = pd.DataFrame(
-        {"role": ["a", "a", "b", "b"], "layer": [0, 1, 0, 1], "head": 0,
-         "strength": [1.0, 2.0, 3.0, 4.0], "label": [False, True, False, False]}
-    )  # fmt: skip
-    ax = plots.role_atlas(frame).axes[0]
-    assert mesh(ax).get_array().reshape(2, 2).tolist() == [[1, 2], [3, 4]]
-    marks = [line for line in ax.lines if line.get_marker() == "o"]
-    assert [list(m.get_xdata()) + list(m.get_ydata()) for m in marks] == [[1.5, 0.5]]
-
-
-def test_each_quadrant_is_counted_in_the_legend():
-    made = plots.role_and_effect(plane())
-    (legend,) = made.legends
-    assert [text.get_text() for text in legend.get_texts()] == [
-        "role (1)", "redundant or backup (1)", "hidden (1)", "irrelevant (1)",
-    ]  # fmt: skip
-
-
-def test_pruning_and_seeds_are_drawn_from_their_frames():
-    sets = pd.DataFrame(
-        {"ablation": ["zero", "zero"], "set": ["chosen", "random"], "gain_nats": [0.1, 0.4],
-         "ci_low": [0.05, 0.4], "ci_high": [0.2, 0.4]}
-    )  # fmt: skip
-    assert plots.png_bytes(plots.pruning_dots(sets, 0.02))
-    seeds = pd.DataFrame(
-        {"role": "local", "model": ["x", "y"], "n_labelled": [1, 0], "best": ["L0H0", "L1H1"],
-         "strength": [2.0, 0.5]}
-    )  # fmt: skip
-    ax = plots.roles_by_seed(seeds).axes[0]
-    assert [text.get_text() for text in ax.texts] == ["1  (L0H0)", "0  (L1H1)"]
