@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXACT, ROUNDING = 1e-10, 1e-3  # tolerances: float64, and the model's own precision
 LARGEST_DOUBLED = 50_000_000  # parameters; larger models are checked in their own precision only
 _CHUNK = 256  # continuations read at a time
+_SLACK = 1e-4  # nats; batches of other sizes round differently, and a lower bar loses nothing
 
 
 @torch.no_grad()
@@ -184,7 +185,7 @@ def best_continuation(
     """
     if depth < 1:
         raise InputError(f"depth must be at least 1, but it is {depth}")
-    bar = _greedy_score(model, prompt, depth, temperature) - 1e-9
+    bar = _greedy_score(model, prompt, depth, temperature) - _SLACK
     open_ones, scores = prompt.new_empty(1, 0), torch.zeros(1, dtype=torch.float64)
     reads = 0
     for _ in range(depth):
@@ -289,8 +290,10 @@ def beam_temperature(
     for number, prompt in enumerate(prompts):
         plain = best_continuation(model, prompt, depth, max_reads=max_reads)
         for temperature in temperatures:
-            other = best_continuation(model, prompt, depth, temperature, max_reads)
-            known = plain is not None and other is not None
+            other = None
+            if plain is not None:
+                other = best_continuation(model, prompt, depth, temperature, max_reads)
+            known = other is not None
             rows.append(
                 {
                     "prompt": number,
@@ -307,13 +310,15 @@ def beam_temperature(
 def wide_beam_deviation(model: "HookedGPT", prompt: Int[Tensor, " pos"]) -> tuple[float, int]:
     """Beams as wide as the vocabulary, two tokens deep, against all pairs of tokens.
 
-    With every first token kept nothing can be lost: the `d_vocab` best pairs must come out.
+    With every first token kept nothing can be lost: the `d_vocab` best pairs must come out. In
+    float64.
 
     Returns:
         Largest difference between the sorted log-probabilities, and how many of the pairs differ.
 
     Cost: `d_vocab` rows in one pass, and `d_vocab ** 2` numbers.
     """
+    model = copy.deepcopy(model).double()
     empty = prompt.new_empty(1, 0)
     first = _next(model, prompt, empty, 1.0)[0]
     everyone = torch.arange(len(first), device=prompt.device)[:, None]

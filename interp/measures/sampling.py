@@ -16,7 +16,7 @@ from interp.core.generation import Sampling, draw, generate
 if TYPE_CHECKING:
     from interp.core import HookedGPT
 
-LEAST_EXPECTED = 5.0  # counts; rarer tokens are pooled for the chi-square (Cochran 1954)
+LEAST_EXPECTED = 5.0  # draws in a cell of the chi-square (Cochran 1954)
 _N_SIMULATED = 200
 
 
@@ -119,8 +119,8 @@ def sampler_check(
 
     Cost: `rule * prompt * n_draws * log(d_vocab)` and as many simulated draws 200 times over.
 
-    Source: chi-square with rare tokens pooled below 5 expected draws, Cochran 1954; mean deviation
-    of a binomial, De Moivre 1730.
+    Source: chi-square with no cell expected fewer than 5 times, Cochran 1954; mean deviation of a
+    binomial, De Moivre 1730.
     """
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -160,20 +160,23 @@ def _goodness(counts: np.ndarray, probs: np.ndarray, rng: np.random.Generator) -
 def chi_square(
     counts: Int[np.ndarray, " token"], probs: Float[np.ndarray, " token"]
 ) -> tuple[float, int, float]:
-    """Chi-square of counts against probabilities, rare tokens pooled; statistic, df, p.
+    """Chi-square of counts against probabilities; statistic, degrees of freedom, p.
 
-    With a single cell left there is nothing to test: 0, 0 and p = 1.
+    Tokens expected fewer than 5 times are joined, the rarer with the rarest, until each cell is
+    expected that often. With a single cell left there is nothing to test: 0, 0 and p = 1.
     """
     n = counts.sum()
-    rare = n * probs < LEAST_EXPECTED
-    seen = np.append(counts[~rare], counts[rare].sum())
-    expected = np.append(n * probs[~rare], n * probs[rare].sum())
-    if expected[-1] < LEAST_EXPECTED and len(expected) > 1:
-        # The pool itself is rare: it joins the smallest of the others.
-        smallest = int(expected[:-1].argmin())
-        seen[smallest] += seen[-1]
-        expected[smallest] += expected[-1]
-        seen, expected = seen[:-1], expected[:-1]
+    order = np.argsort(probs, kind="stable")
+    # A cell closes as soon as it is expected often enough; what is left over joins the last one.
+    cell, cells, filled = 0, np.zeros(len(probs), dtype=int), 0.0
+    for place, expected in enumerate(n * probs[order]):
+        cells[place] = cell
+        filled += expected
+        if filled >= LEAST_EXPECTED:
+            cell, filled = cell + 1, 0.0
+    cells = np.minimum(cells, max(cell - 1, 0))
+    seen = np.bincount(cells, weights=counts[order])
+    expected = np.bincount(cells, weights=n * probs[order])
     if len(expected) < 2:
         return 0.0, 0, 1.0
     result = scipy.stats.chisquare(seen, expected * n / expected.sum())
