@@ -139,7 +139,7 @@ def viewer(lang: str) -> Viewer:
 
 
 def compact(source: str) -> str:
-    """JavaScript without comments and without the spaces that only readers need."""
+    """JavaScript without comments and without the signs that only readers need."""
     pieces: list[str] = []
     gap = ""
     for match in _TOKEN.finditer(source):
@@ -149,15 +149,23 @@ def compact(source: str) -> str:
         if kind == "space":
             gap = "\n" if "\n" in gap + text else " "
             continue
-        pieces += [_needed(gap, pieces[-1][-1] if pieces else "", text[0]), text]
+        if pieces and pieces[-1] + text in _LAST_SIGNS:
+            pieces.pop()
+        text = "let" if text == "const" else text
+        before = pieces[-1][-1] if pieces else ""
+        if kind == "arrow" and not before.isalnum():
+            text = f"{match['only']}=>"
+        pieces += filter(None, (_needed(gap, before, text[0]), text))
         gap = ""
     return "".join(pieces)
 
 
+_LAST_SIGNS = {";}", ",}", ",]", ",)"}  # the first of the two says nothing
 _TOKEN = re.compile(
     r"""(?P<comment>//[^\n]*)
     |(?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`(?:\\.|[^`\\])*`)
     |(?P<regex>(?:(?<=[(!])|(?<=[=>][ ]))/(?![/*\s])(?:\\.|\[(?:\\.|[^\]])*\]|[^/\\\n\[])+/[a-z]*)
+    |(?P<arrow>\((?P<only>\w+)\)\s=>)
     |(?P<space>\s+)|(?P<name>[\w$]+)|(?P<sign>.)""",
     re.VERBOSE,
 )

@@ -15,7 +15,7 @@ function lettersOf(roles) {
 function attention(view) {
   const { data, arrays } = view, { tokens } = data, n = tokens.length;
   const [nLayers, nHeads] = arrays[data.states[0]].shape;
-  const heads = range(nLayers * nHeads), nameOf = (i) => `L${Math.floor(i / nHeads)}H${i % nHeads}`;
+  const heads = range(nLayers * nHeads), nameOf = (i) => `L${floor(i / nHeads)}H${i % nHeads}`;
   const roleOf = (i) => data.roles[nameOf(i)];
   const roles = [...new Set(heads.map(roleOf).filter(Boolean))].sort();
   const letters = lettersOf(roles);
@@ -23,7 +23,7 @@ function attention(view) {
   const isSigned = () => /score/.test(now.state);
   const value = (i, q, k) => arrays[now.state].values[(i * n + q) * n + k];
   const digits = () => arrays[now.state].digits ?? 4;
-  const show = (x) => (Number.isNaN(x) ? t("masked") : isSigned() ? signed(x, (y) => fixed(y, digits())) : fixed(x, digits()));
+  const show = (x) => (isNaN(x) ? t("masked") : isSigned() ? signed(x, (y) => fixed(y, digits())) : fixed(x, digits()));
   const square = (i) => arrays[now.state].values.subarray(i * n * n, (i + 1) * n * n);
 
   function coloursOf(i) {
@@ -33,10 +33,10 @@ function attention(view) {
   }
 
   // ---- atlas
-  const atlas = h("div", { class: "atlas", role: "grid", "aria-label": t("atlas") });
+  const atlas = h("div.atlas", { role: "grid", "aria-label": t("atlas") });
   const tiles = heads.map((i) => h("div", {
     role: "gridcell", class: "tile", "aria-label": nameOf(i) + (roleOf(i) ? `, ${known(roleOf(i))}` : ""),
-  }, h("canvas"), roleOf(i) ? h("span", { class: "badge", "aria-hidden": true }, letters.get(roleOf(i))) : null));
+  }, h("canvas"), roleOf(i) ? h("span.badge", { "aria-hidden": true }, letters.get(roleOf(i))) : null));
   let rows = [];
   const picker = new Picker(atlas, {
     step: inRows(() => rows.map((row) => row.heads.length)),
@@ -55,18 +55,18 @@ function attention(view) {
     rows = now.sort === "layer"
       ? range(nLayers).map((l) => ({ name: `L${l}`, heads: range(nHeads).map((k) => l * nHeads + k) }))
       : [...roles, undefined].flatMap((role) => {
-          const all = heads.filter((i) => roleOf(i) === role), lines = Math.ceil(all.length / nHeads);
+          const all = heads.filter((i) => roleOf(i) === role), lines = ceil(all.length / nHeads);
           return range(lines).map((line) => ({
             name: line ? "" : role === undefined ? t("none") : `${letters.get(role)} ${known(role)}`,
             heads: all.slice(line * nHeads, (line + 1) * nHeads),
           }));
         });
     const header = now.sort === "layer"
-      ? h("div", { role: "row", class: "atlas-row" }, h("span", { role: "columnheader", class: "row-name" }, t("corner")),
-          range(nHeads).map((k) => h("span", { role: "columnheader", class: "column-name" }, `H${k}`)))
+      ? h("div.atlas-row", { role: "row" }, h("span.row-name", { role: "columnheader" }, t("corner")),
+          range(nHeads).map((k) => h("span.column-name", { role: "columnheader" }, `H${k}`)))
       : null;
-    atlas.replaceChildren(...[header, ...rows.map((row) => h("div", { role: "row", class: "atlas-row" },
-      h("span", { role: "rowheader", class: "row-name" }, row.name), row.heads.map((i) => tiles[i])))].filter(Boolean));
+    atlas.replaceChildren(...[header, ...rows.map((row) => h("div.atlas-row", { role: "row" },
+      h("span.row-name", { role: "rowheader" }, row.name), row.heads.map((i) => tiles[i])))].filter(Boolean));
     atlas.classList.toggle("by-role", now.sort !== "layer");
     atlas.style.setProperty("--heads", nHeads);
     picker.locked = order().indexOf(locked);
@@ -77,7 +77,7 @@ function attention(view) {
   }
 
   function thumbnails() {
-    const block = Math.max(1, Math.ceil(n / 64)), side = Math.ceil(n / block);
+    const block = max(1, ceil(n / 64)), side = ceil(n / block);
     const all = coloursOf(-1);
     heads.forEach((i) => {
       const colours = now.own ? coloursOf(i) : all, values = square(i);
@@ -88,12 +88,12 @@ function attention(view) {
         for (let column = 0; column < side; column++) {
           let x = NaN;
           const down = now.video ? column : row, along = now.video ? row : column;
-          for (let q = down * block; q < Math.min(n, (down + 1) * block); q++)
-            for (let k = along * block; k < Math.min(n, (along + 1) * block); k++) {
+          for (let q = down * block; q < min(n, (down + 1) * block); q++)
+            for (let k = along * block; k < min(n, (along + 1) * block); k++) {
               const one = values[q * n + k];
-              if (!(Math.abs(one) <= Math.abs(x))) x = Number.isNaN(one) ? x : one;
+              if (!(abs(one) <= abs(x))) x = isNaN(one) ? x : one;
             }
-          const rgb = Number.isNaN(x) ? ((row + column) % 4 ? MASKED : MASKED_LINE) : colours.at(x);
+          const rgb = isNaN(x) ? MASKED : colours.at(x);
           pixels.set([...rgb, 255], 4 * (row * side + column));
         }
       pen.putImageData(image, 0, 0);
@@ -104,25 +104,10 @@ function attention(view) {
   }
 
   // ---- one head
-  const title = h("p", { class: "part-title" });
-  const matrix = new Matrix({
-    label: t("matrix"),
-    chosen: (row, column, how) => {
-      if (how === "preview" && now.pair) return;
-      const [q, k] = now.video ? [column, row] : [row, column];
-      const again = how === "lock" && now.pair && q === now.q && k === now.k;
-      Object.assign(now, { q, k, pair: again ? false : now.pair || how === "lock" });
-      showPair();
-      if (how !== "preview") view.changed();
-    },
-    unlock: () => {
-      now.pair = false;
-      showPair();
-      view.changed();
-    },
-  });
-  const strip = h("div", { class: "strip", role: "listbox", "aria-orientation": "horizontal", "aria-label": t("strip") });
-  const chips = tokens.map((one) => h("span", { role: "option", class: "chip" }, word(one, 24)));
+  const title = h("p.part-title", null);
+  const matrix = new Matrix(now, () => showPair(), view.changed);
+  const strip = h("div.strip", { role: "listbox", "aria-orientation": "horizontal", "aria-label": t("strip") });
+  const chips = tokens.map((one) => h("span.chip", { role: "option" }, word(one, 24)));
   strip.append(...chips);
   const lit = new Picker(strip, {
     step: alongList(() => n),
@@ -132,7 +117,7 @@ function attention(view) {
         strongest();
       } else {
         now.k = i;
-        if (Number.isNaN(value(now.head, now.q, i))) now.q = Math.max(now.q, i);
+        if (isNaN(value(now.head, now.q, i))) now.q = max(now.q, i);
       }
       showPair();
     },
@@ -143,27 +128,26 @@ function attention(view) {
     },
   });
   lit.set(chips);
-  const table = h("table", { class: "plain" });
+  const table = h("table.plain", null);
   const line = (side) => range(n).map((i) => (side === "from" ? value(now.head, now.q, i) : value(now.head, i, now.k)));
 
   function strongest() {
-    now.k = line("from").reduce((best, x, i, all) => (x > all[best] || Number.isNaN(all[best]) ? i : best), 0);
+    now.k = line("from").reduce((best, x, i, all) => (x > all[best] || isNaN(all[best]) ? i : best), 0);
   }
 
   function showHead() {
-    const name = nameOf(now.head), role = roleOf(now.head), pick = (r, c) => (now.video ? value(now.head, c, r) : value(now.head, r, c));
-    title.replaceChildren(h("strong", null, name), role ? " · " + known(role) : "", " · " + known(now.state));
-    const axes = [t("query"), t("key")];
+    const role = roleOf(now.head);
+    title.replaceChildren(h("strong", null, nameOf(now.head)), role ? " · " + known(role) : "", " · " + known(now.state));
     matrix.draw({
-      rows: tokens, columns: tokens, axes: now.video ? axes.reverse() : axes, value: pick,
-      colours: coloursOf(now.head), width: view.width() > 760 ? Math.min(540, view.width() * 0.56) : view.width(),
+      queries: tokens, keys: tokens, value: (q, k) => value(now.head, q, k), colours: coloursOf(now.head),
+      width: view.width() > 760 ? min(540, view.width() * 0.56) : view.width(),
     });
     showPair();
   }
 
   function showPair() {
     const { q, k, head, pair } = now, values = line(now.side), colours = coloursOf(head);
-    matrix.frame(...(now.video ? [k, q] : [q, k]), pair);
+    matrix.frame();
     const chosen = now.side === "from" ? q : k;
     chips.forEach((chip, i) => {
       paint(chip, values[i], colours);
@@ -173,15 +157,13 @@ function attention(view) {
     lit.locked = pair ? chosen : -1;
     lit.cursor = lit.shown = chosen;
     lit.set(chips);
-    const best = range(n).filter((i) => !Number.isNaN(values[i])).sort((a, b) => values[b] - values[a] || a - b);
+    const best = range(n).filter((i) => !isNaN(values[i])).sort((a, b) => values[b] - values[a] || a - b);
     table.replaceChildren(
       h("caption", null, says(now.side === "from" ? "looksat" : "lookedat", word(tokens[chosen], 24), chosen)),
-      h("thead", null, h("tr", null, [t("rank"), t("token"), t("position"), known(now.state)].map((x, i) =>
-        h("th", { scope: "col", class: i === 1 ? "" : "number" }, x)))),
-      h("tbody", null, best.slice(0, 6).map((i, rank) => h("tr", null,
-        h("td", { class: "number" }, rank + 1), h("th", { scope: "row" }, word(tokens[i], 24)),
-        h("td", { class: "number" }, i), h("td", { class: "number", "data-value": values[i] }, show(values[i]))))));
-    const row = line("from"), sum = row.reduce((a, x) => a + (Number.isNaN(x) ? 0 : x), 0);
+      header([t("token")], [t("position"), known(now.state)]),
+      h("tbody", null, best.slice(0, 6).map((i) => h("tr", null, h("th", { scope: "row" }, word(tokens[i], 24)),
+        h("td.number", null, i), h("td.number", { "data-value": values[i] }, show(values[i]))))));
+    const row = line("from"), sum = row.reduce((a, x) => a + (isNaN(x) ? 0 : x), 0);
     view.say(says("attends", nameOf(head), roleOf(head) ? ` (${known(roleOf(head))})` : "",
       word(tokens[q], 24), q, word(tokens[k], 24), k, known(now.state), show(value(head, q, k))),
       now.state === "weight" ? says("rowsum", fixed(sum)) : "",
@@ -208,19 +190,19 @@ function attention(view) {
   };
   const side = choice(t("side"), ["from", "to"], now.side, set("side", showPair));
   view.root.append(
-    h("div", { class: "controls" }, Object.values(controls)),
-    h("div", { class: "scroll" }, atlas),
+    h("div.controls", null, Object.values(controls)),
+    h("div.scroll", null, atlas),
     bar,
-    roles.length ? h("p", { class: "small" }, t("letters"), " ",
+    roles.length ? h("p.small", null, t("letters"), " ",
       roles.map((role, i) => [i ? ", " : "", h("b", null, letters.get(role)), " " + known(role)])) : "",
-    h("div", { class: "columns" },
-      h("div", null, title, h("div", { class: "scroll" }, matrix.el)),
-      h("div", { class: "side" }, side, strip, table)));
+    h("div.columns", null,
+      h("div", null, title, h("div.scroll", null, matrix.el)),
+      h("div.side", null, side, strip, table)));
   arrange();
   strongest();
   redraw();
   view.resized = showHead;
-  view.image = () => ({ svg: matrix.top, canvas: matrix.canvas, at: [matrix.left, matrix.head] });
+  view.image = () => matrix.image();
   return {
     params: () => ({
       head: picker.locked >= 0 ? nameOf(order()[picker.locked]) : null,
@@ -240,7 +222,7 @@ function attention(view) {
       for (const [name, control] of Object.entries(controls)) control?.set(now[name]);
       side.set(now.side);
       const head = heads.findIndex((i) => nameOf(i) === given.head);
-      now.head = Math.max(head, 0);
+      now.head = max(head, 0);
       const [q, k] = (given.pair ?? "").split(".").map(Number);
       now.pair = q in tokens && k in tokens;
       if (now.pair) Object.assign(now, { q, k });

@@ -1,22 +1,26 @@
 // ---- elements, text and numbers
 
-const SVG = "http://www.w3.org/2000/svg";
+const SVG = "http://www.w3.org/2000/svg", XHTML = "http://www.w3.org/1999/xhtml";
 
-// Children that are strings become text, never markup.
-function fillIn(el, attributes, children) {
+const { abs, ceil, exp, floor, hypot, log, log10, max, min, round, sign, sqrt } = Math;
+
+// An element by "tag.class.class". Children that are strings become text, never markup.
+function make(space, name, attributes, children) {
+  const [tag, ...classes] = name.split("."), el = document.createElementNS(space, tag);
+  return add(el, classes.length ? { class: classes.join(" "), ...attributes } : attributes, children);
+}
+function add(el, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (typeof value === "function") el.addEventListener(name, value);
     else if (name === "style") Object.entries(value).forEach(([k, v]) => el.style.setProperty(k, v));
     else if (value !== null && value !== undefined && value !== false)
       el.setAttribute(name, value === true ? "" : value);
   }
-  el.append(...children.flat(2).filter((child) => child !== null && child !== undefined));
+  el.append(...children.flat(9).filter((child) => child !== null && child !== undefined));
   return el;
 }
-const h = (tag, attributes, ...children) =>
-  fillIn(document.createElement(tag), attributes, children);
-const s = (tag, attributes, ...children) =>
-  fillIn(document.createElementNS(SVG, tag), attributes, children);
+const h = (name, attributes, ...children) => make(XHTML, name, attributes, children);
+const s = (name, attributes, ...children) => make(SVG, name, attributes, children);
 
 // Characters without a shape of their own are spelt out, as in the tables.
 const NO_SHAPE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu;
@@ -35,25 +39,25 @@ function clip(text, longest) {
 const token = (text, longest = 60) =>
   text === "" ? "∅" : clip(String(text).replaceAll(" ", "·"), longest);
 // Isolated, so that a right-to-left token leaves the sentence around it in order.
-const word = (text, longest) => h("bdi", { class: "tok" }, token(text, longest));
+const word = (text, longest) => h("bdi.tok", null, token(text, longest));
 const phrase = (text, longest = 80) => h("bdi", null, clip(text, longest));
 
 const minus = (text) => text.replace("-", "−");
 const fixed = (x, digits = 3) => {
-  if (x === null || Number.isNaN(x)) return "–";
+  if (x === null || isNaN(x)) return "–";
   const text = x.toFixed(digits);
   return minus(/[1-9]/.test(text) ? text : text.replace("-", ""));
 };
 // As the tables round: three digits after the point, small numbers with their power of ten.
 const brief = (x) =>
-  x === null || Number.isNaN(x) ? "–"
-  : x !== 0 && Math.abs(x) < 0.001
+  x === null || isNaN(x) ? "–"
+  : x !== 0 && abs(x) < 0.001
     ? minus(minus(x.toExponential(1)).replace(/e([+−-])(\d)$/, "e$10$2")).replace("e-", "e−")
   : fixed(x, 3);
 const signed = (x, show = brief) => (x > 0 ? "+" : "") + show(x);
-const whole = (x) => Math.round(x).toLocaleString("en-US");
+const whole = (x) => round(x).toLocaleString("en-US");
 const percent = (x) => (100 * x).toFixed(1) + " %";
-const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
+const clamp = (x, low, high) => min(high, max(low, x));
 const range = (n) => Array.from({ length: n }, (_, i) => i);
 
 // A phrase with fields {0}, {1}, ... as a list of strings and nodes.

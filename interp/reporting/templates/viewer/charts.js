@@ -1,7 +1,12 @@
 // ---- drawings
 
+const sized = (width, height) => ({ viewBox: `0 0 ${width} ${height}`, width, height });
 const drawing = (width, height, attributes, ...children) =>
-  s("svg", { viewBox: `0 0 ${width} ${height}`, width, height, ...attributes }, ...children);
+  s("svg", { ...sized(width, height), ...attributes }, ...children);
+const redrawn = (svg, width, height, ...children) => {
+  svg.replaceChildren();
+  add(svg, sized(width, height), children);
+};
 
 // Marks of groups differ in shape as well as in colour.
 const N_KINDS = 8;
@@ -15,16 +20,16 @@ const DASHES = ["", "6 3", "2 3", "8 3 2 3", "1 4", "10 4", "4 2 1 2", "12 2"];
 const mark = (kind, x, y, attributes) =>
   s("path", { d: SHAPES[kind % N_KINDS], class: "mark", transform: `translate(${x},${y})`,
     style: { fill: `var(--c${kind % N_KINDS})` }, ...attributes });
-const legend = (names, shown = phrase) =>
-  h("ul", { class: "legend" }, names.map((name, i) =>
-    h("li", null, drawing(16, 16, { "aria-hidden": true }, mark(i, 8, 8)), shown(name))));
+const legend = (names, shape) =>
+  h("ul.legend", null, names.map((name, i) => h("li", null, drawing(16, 16, { "aria-hidden": true },
+    mark(i, 8, 8, shape && { d: SHAPES[shape] })), phrase(name, 40))));
 
 function niceTicks(low, high, n) {
-  const rough = (high - low) / n, power = 10 ** Math.floor(Math.log10(rough));
+  const rough = (high - low) / n, power = 10 ** floor(log10(rough));
   const step = [1, 2, 5, 10].map((m) => m * power).find((m) => m >= rough);
   const ticks = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) ticks.push(k * step);
-  return { ticks, digits: clamp(-Math.floor(Math.log10(step) + 1e-9), 0, 12) };
+  for (let k = ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) ticks.push(k * step);
+  return { ticks, digits: clamp(-floor(log10(step) + 1e-9), 0, 12) };
 }
 const textWidth = (text, size = 12) =>
   [...text].reduce((sum, c) => sum + (c.codePointAt(0) > 0x1100 ? 1 : 0.62), 0) * size;
@@ -46,40 +51,41 @@ function placeLabels(points, width, height, taken = []) {
   });
 }
 
-// Lines over named or numbered steps; `at` marks a step. A logarithmic axis starts at 1.
-function lineChart({ width, steps, series, yLabel, xLabel, at, log, height = 210 }) {
+// Lines over named or numbered steps; `at` marks a step. Ranks stand on a logarithmic axis.
+function lineChart({ width, steps, series, yLabel, xLabel, at, ranks, height = 210 }) {
   const left = 52, bottom = 40, top = 20, right = 12;
   const all = series.flatMap((one) => one.values);
   let [low, high] = extent(all);
-  if (log) [low, high] = [1, Math.max(high, 2)];
+  if (ranks) [low, high] = [1, max(high, 2)];
   else if (low >= 0) [low, high] = [0, high || 1];
   const numeric = typeof steps[0] === "number";
-  const [x0, x1] = numeric ? extent(steps) : [0, Math.max(steps.length - 1, 1)];
+  const [x0, x1] = numeric ? extent(steps) : [0, max(steps.length - 1, 1)];
   const xOf = (v) => left + ((v - x0) / (x1 - x0)) * (width - left - right);
-  const part = (v) => (log ? Math.log(Math.max(v, 1)) / Math.log(high) : (v - low) / (high - low));
+  const part = (v) => (ranks ? log(max(v, 1)) / log(high) : (v - low) / (high - low));
   // Rank 1 is best, so it stands on top.
-  const yOf = (v) => top + (log ? part(v) : 1 - part(v)) * (height - top - bottom);
-  const { ticks, digits } = log
+  const yOf = (v) => top + (ranks ? part(v) : 1 - part(v)) * (height - top - bottom);
+  const { ticks, digits } = ranks
     ? { ticks: range(7).map((i) => 10 ** i).filter((v) => v <= high), digits: 0 }
     : niceTicks(low, high, 4);
-  const every = Math.ceil((steps.length * 46) / (width - left));
+  const room = max(46, (width - left - right) / max(steps.length - 1, 1) - 6);
+  const every = ceil((steps.length * 46) / (width - left));
   const xTicks = numeric
     ? niceTicks(x0, x1, 6).ticks.map((v) => [v, String(+v.toFixed(6))])
-    : steps.map((name, i) => [i, clip(name, 7)]).filter(([i]) => i % every === 0);
+    : steps.map((name, i) => [i, clip(name, max(5, floor(room / 8)))]).filter(([i]) => i % every === 0);
   return drawing(width, height, { class: "chart", role: "img", "aria-label": `${yLabel}; ${xLabel}` },
     ticks.map((v) => [
-      s("line", { class: "rule", x1: left, x2: width - right, y1: yOf(v), y2: yOf(v) }),
-      s("text", { x: left - 6, y: yOf(v) + 4, "text-anchor": "end" }, fixed(v, digits)),
+      s("line.rule", { x1: left, x2: width - right, y1: yOf(v), y2: yOf(v) }),
+      s("text.end", { x: left - 6, y: yOf(v) + 4 }, fixed(v, digits)),
     ]),
     xTicks.map(([v, text]) =>
-      s("text", { x: xOf(v), y: height - bottom + 17, "text-anchor": "middle" }, text)),
-    s("text", { x: left - 44, y: 12, class: "title" }, yLabel),
-    s("text", { x: (left + width - right) / 2, y: height - 5, "text-anchor": "middle", class: "title" }, xLabel),
-    at === undefined ? null : s("line", { class: "here", x1: xOf(at), x2: xOf(at), y1: top, y2: height - bottom }),
+      s("text", { x: xOf(v), y: height - bottom + 17 }, text)),
+    s("text.title.start", { x: left - 44, y: 12 }, yLabel),
+    s("text.title", { x: (left + width - right) / 2, y: height - 5 }, xLabel),
+    at === undefined ? null : s("line.here", { x1: xOf(at), x2: xOf(at), y1: top, y2: height - bottom }),
     series.map(({ values, kind, plain: bare }) => {
       const points = [...values].map((v, i) => [numeric ? steps[i] : i, v]).filter((p) => Number.isFinite(p[1]));
       return [
-        s("polyline", { class: "line", points: points.map(([x, v]) => `${xOf(x)},${yOf(v)}`).join(" "),
+        s("polyline.line", { points: points.map(([x, v]) => `${xOf(x)},${yOf(v)}`).join(" "),
           style: { stroke: `var(--c${kind % N_KINDS})`, "stroke-dasharray": DASHES[kind % N_KINDS] } }),
         bare ? null : points.map(([x, v]) => mark(kind, xOf(x), yOf(v), { "data-value": v })),
       ];
@@ -88,12 +94,27 @@ function lineChart({ width, steps, series, yLabel, xLabel, at, log, height = 210
 
 // ---- a matrix of tokens: pixels below, labels and frames above
 
-// Arrows move a cell, hover previews, click or Enter locks; `chosen(row, column, how)` hears of it.
+// Arrows move a pair of query and key, hover previews, click or Enter locks, Escape unlocks. The
+// pair lives in `now`: q, k, whether it is locked, and whether queries stand in columns.
 class Matrix {
-  constructor({ label, chosen, unlock }) {
+  constructor(now, show, changed) {
+    const chosen = (row, column, how) => {
+      if (how === "preview" && now.pair) return;
+      const [q, k] = now.video ? [column, row] : [row, column];
+      const again = how === "lock" && now.pair && q === now.q && k === now.k;
+      Object.assign(now, { q, k, pair: !again && (now.pair || how === "lock") });
+      show();
+      if (how !== "preview") changed();
+    };
+    const unlock = () => {
+      now.pair = false;
+      show();
+      changed();
+    };
+    this.now = now;
     this.canvas = h("canvas");
     this.top = s("svg");
-    this.el = h("div", { class: "matrix", tabindex: 0, role: "application", "aria-label": label },
+    this.el = h("div.matrix", { tabindex: 0, role: "application", "aria-label": t("matrix") },
       this.canvas, this.top);
     this.el.addEventListener("pointermove", (event) => {
       const cell = event.pointerType === "touch" ? null : this.under(event);
@@ -121,20 +142,23 @@ class Matrix {
 
   under(event) {
     const box = this.canvas.getBoundingClientRect();
-    const row = Math.floor(((event.clientY - box.top) / box.height) * this.rows.length);
-    const column = Math.floor(((event.clientX - box.left) / box.width) * this.columns.length);
+    const row = floor(((event.clientY - box.top) / box.height) * this.rows.length);
+    const column = floor(((event.clientX - box.left) / box.width) * this.columns.length);
     return row in this.rows && column in this.columns ? [row, column] : null;
   }
 
-  // Tokens, what the axes are, and `value(row, column)` in its colours, within a width.
-  draw({ rows, columns, axes, value, colours, width }) {
+  // Tokens and `value(query, key)` in its colours, within a width.
+  draw({ queries, keys, value, colours, width }) {
+    const sides = [queries, keys], axes = [t("query"), t("key")], { video } = this.now;
+    if (video) [sides, axes].forEach((both) => both.reverse());
+    const [rows, columns] = sides;
     Object.assign(this, { rows, columns });
-    const labelled = (names) => Math.min(96, 10 + Math.max(...names.map((x) => textWidth(token(x, 12)))));
+    const labelled = (names) => min(96, 10 + max(...names.map((x) => textWidth(token(x, 12)))));
     this.left = labelled(rows) + 16;
     this.head = labelled(columns) + 16;
-    this.size = clamp(Math.floor((width - this.left - 2) / columns.length), 2, 30);
+    this.size = clamp(floor((width - this.left - 2) / columns.length), 2, 30);
     const [w, height] = [this.size * columns.length, this.size * rows.length];
-    this.full = [this.left + w + 2, this.head + height + 2];
+    const full = [this.left + w + 2, this.head + height + 2];
     const pixels = window.devicePixelRatio || 1;
     Object.assign(this.canvas, { width: w * pixels, height: height * pixels });
     Object.assign(this.canvas.style, { left: `${this.left}px`, top: `${this.head}px`, width: `${w}px`, height: `${height}px` });
@@ -142,48 +166,51 @@ class Matrix {
     pen.scale(pixels, pixels);
     const none = hatch(pen), gap = this.size > 8 ? 1 : 0;
     rows.forEach((_, r) => columns.forEach((_, c) => {
-      const x = value(r, c);
-      pen.fillStyle = Number.isNaN(x) ? none : css(colours.at(x));
-      pen.fillRect(c * this.size, r * this.size, this.size - (Number.isNaN(x) ? 0 : gap), this.size - (Number.isNaN(x) ? 0 : gap));
+      const x = video ? value(c, r) : value(r, c);
+      pen.fillStyle = isNaN(x) ? none : css(colours.at(x));
+      const side = this.size - (isNaN(x) ? 0 : gap);
+      pen.fillRect(c * this.size, r * this.size, side, side);
     }));
     this.frames = s("g");
     this.labels = s("g");
-    this.top.replaceChildren(
-      s("text", { x: this.left - 8, y: this.head - 6, "text-anchor": "end", class: "title" }, axes[0] + " ↓"),
-      s("text", { x: this.left, y: 11, class: "title" }, axes[1] + " →"), this.labels, this.frames);
-    this.top.setAttribute("viewBox", `0 0 ${this.full[0]} ${this.full[1]}`);
-    Object.assign(this.el.style, { width: `${this.full[0]}px`, height: `${this.full[1]}px` });
-    for (const [name, size] of [["width", this.full[0]], ["height", this.full[1]]]) this.top.setAttribute(name, size);
+    redrawn(this.top, ...full,
+      s("text.title.end", { x: this.left - 8, y: this.head - 6 }, axes[0] + " ↓"),
+      s("text.title.start", { x: this.left, y: 11 }, axes[1] + " →"), this.labels, this.frames);
+    Object.assign(this.el.style, { width: `${full[0]}px`, height: `${full[1]}px` });
   }
 
-  // Frames a cell with its row and column, and writes the labels that have room.
-  frame(row, column, locked) {
-    this.cell = [row, column];
+  image() {
+    return { svg: this.top, canvas: this.canvas, at: [this.left, this.head] };
+  }
+
+  // Frames the pair's cell with its row and column, and writes the labels that have room.
+  frame() {
+    const { q, k, pair, video } = this.now, [row, column] = (this.cell = video ? [k, q] : [q, k]);
     const { left, head, size, rows, columns } = this;
     const box = (x, y, w, height, name) => s("rect", { x, y, width: w, height, class: name });
     const x = left + column * size, y = head + row * size;
     this.frames.replaceChildren(
       box(left, y, columns.length * size, size, "band"), box(x, head, size, rows.length * size, "band"),
       box(x - 1.5, y - 1.5, size + 2, size + 2, "cell under"),
-      box(x - 1.5, y - 1.5, size + 2, size + 2, "cell" + (locked ? " locked" : "")));
-    const every = size >= 13 ? 1 : Math.ceil(52 / size);
-    const text = (name, i, here) => (every === 1 || i === here ? token(name, 12) : i % every || Math.abs(i - here) * size < 14 ? "" : String(i));
+      box(x - 1.5, y - 1.5, size + 2, size + 2, "cell" + (pair ? " locked" : "")));
+    const every = size >= 13 ? 1 : ceil(52 / size);
+    const text = (name, i, here) => (every === 1 || i === here ? token(name, 12) : i % every || abs(i - here) * size < 14 ? "" : String(i));
     this.labels.replaceChildren(
-      ...rows.map((name, i) => s("text", { x: left - 6, y: head + (i + 0.5) * size + 4, "text-anchor": "end", class: i === row ? "here" : "" }, text(name, i, row))),
-      ...columns.map((name, i) => s("text", { transform: `translate(${left + (i + 0.5) * size + 4},${head - 6})rotate(-90)`, class: i === column ? "here" : "" }, text(name, i, column))));
+      ...rows.map((name, i) => s("text", { x: left - 6, y: head + (i + 0.5) * size + 4, class: i === row ? "end here" : "end" }, text(name, i, row))),
+      ...columns.map((name, i) => s("text", { transform: `translate(${left + (i + 0.5) * size + 4},${head - 6})rotate(-90)`, class: i === column ? "start here" : "start" }, text(name, i, column))));
   }
 }
 
-// Bars about 0 or from it, one row for each term.
+// Bars about 0, one row for each term.
 function signedBars(rows, largest) {
-  return h("table", { class: "bars" }, h("tbody", null, rows.map(({ name, value, total }) => {
-    const part = (50 * Math.min(1, Math.abs(value) / (largest || 1))).toFixed(2);
+  return h("table.bars", null, h("tbody", null, rows.map(({ name, value, total }) => {
+    const part = (50 * min(1, abs(value) / (largest || 1))).toFixed(2);
     return h("tr", { class: total ? "total" : "" },
       h("th", { scope: "row" }, name),
-      h("td", { class: "bar-cell" }, h("div", { class: "axis" }, h("div", {
+      h("td.bar-cell", null, h("div.axis", null, h("div", {
         class: value < 0 ? "negative" : "positive",
         style: { width: `${part}%`, left: `${value < 0 ? 50 - part : 50}%` },
       }))),
-      h("td", { class: "number", "data-value": value }, signed(value)));
+      h("td.number", { "data-value": value }, signed(value)));
   })));
 }

@@ -10,18 +10,18 @@ const MASKED = [217, 217, 217], MASKED_LINE = [150, 150, 150];
 function scaleOf(anchors) {
   const rgb = anchors.map((c) => [0, 2, 4].map((i) => parseInt(c.slice(i, i + 2), 16)));
   return range(256).map((i) => {
-    const at = (i / 255) * (rgb.length - 1), k = Math.min(Math.floor(at), rgb.length - 2);
-    return rgb[k].map((low, c) => Math.round(low + (at - k) * (rgb[k + 1][c] - low)));
+    const at = (i / 255) * (rgb.length - 1), k = min(floor(at), rgb.length - 2);
+    return rgb[k].map((low, c) => round(low + (at - k) * (rgb[k + 1][c] - low)));
   });
 }
 const SCALES = { weights: scaleOf(VIRIDIS), signed: scaleOf(SIGNED) };
 
 // What turns values into colours: `low` to `high`, symmetric about 0 where signs matter.
 function colouring(isSigned, low, high) {
-  if (isSigned) [low, high] = [-1, 1].map((x) => x * (Math.max(Math.abs(low), Math.abs(high)) || 1));
+  if (isSigned) [low, high] = [-1, 1].map((x) => x * (max(abs(low), abs(high)) || 1));
   else if (!(high > low)) high = low + 1;
   const scale = isSigned ? SCALES.signed : SCALES.weights;
-  const at = (x) => scale[clamp(Math.floor(((x - low) / (high - low)) * 256), 0, 255)];
+  const at = (x) => scale[clamp(floor(((x - low) / (high - low)) * 256), 0, 255)];
   return { isSigned, low, high, scale, at };
 }
 const css = (rgb) => `rgb(${rgb.join(",")})`;
@@ -32,7 +32,7 @@ function inkOn(rgb) {
 }
 // Marks an element with a value's colour, or as one without value.
 function paint(el, x, colours) {
-  const masked = Number.isNaN(x);
+  const masked = isNaN(x);
   el.classList.toggle("masked", masked);
   el.style.background = masked ? "" : css(colours.at(x));
   el.style.color = masked ? "" : inkOn(colours.at(x));
@@ -54,15 +54,15 @@ function hatch(context) {
 // Colour bar with its ends, 0 or the middle, named values, and the swatch for "no value".
 function colourBar(colours, unit, { marks = {}, masked = "", show = brief } = {}) {
   const { low, high, scale } = colours;
-  const stops = range(17).map((i) => css(scale[Math.round((i * 255) / 16)]));
+  const stops = range(17).map((i) => css(scale[round((i * 255) / 16)]));
   const place = (x) => `${(100 * clamp((x - low) / (high - low), 0, 1)).toFixed(2)}%`;
   const number = colours.isSigned ? (x) => signed(x, show) : show;
   const tick = (x, edge) => h("span", { class: "tick " + edge, style: { left: place(x) } }, number(x));
   const named = Object.entries(marks).sort((a, b) => a[1] - b[1]);
-  return h("div", { class: "bar-row" },
-    h("div", { class: "bar-unit" }, phrase(unit)),
-    h("div", { class: "bar", style: { "margin-top": `${named.length * 1.15}rem` } },
-      h("div", { class: "bar-colours", style: { background: `linear-gradient(90deg,${stops})` } }),
+  return h("div.bar-row", null,
+    h("div.bar-unit", null, phrase(unit)),
+    h("div.bar", { style: { "margin-top": `${named.length * 1.15}rem` } },
+      h("div.bar-colours", { style: { background: `linear-gradient(90deg,${stops})` } }),
       tick(low, "first"), tick((low + high) / 2, ""), tick(high, "last"),
       named.map(([name, x], i) => {
         const right = (x - low) / (high - low) > 0.5;
@@ -72,5 +72,5 @@ function colourBar(colours, unit, { marks = {}, masked = "", show = brief } = {}
           style: { left: place(x), height: `${(named.length - i) * 1.15 + 1}rem` },
         }, h("span", null, phrase(name, 24), " " + number(x)));
       })),
-    masked ? h("div", { class: "bar-masked" }, h("span", { class: "swatch masked" }), masked) : null);
+    masked ? h("div.bar-masked", null, h("span.swatch.masked", null), masked) : null);
 }

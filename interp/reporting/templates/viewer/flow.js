@@ -7,15 +7,15 @@ function flow(view) {
   const index = new Map(nodes.name.map((name, i) => [name, i]));
   const all = range(edges.weight.length).filter((e) => edges.weight[e] !== null)
     .map((e) => ({ from: index.get(edges.source[e]), to: index.get(edges.target[e]), weight: edges.weight[e] }))
-    .sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
-  const largest = Math.abs(all[0]?.weight ?? 1) || 1, step = 10 ** Math.floor(Math.log10(largest / 20));
-  const first = Math.floor(Math.abs(all[Math.min(all.length - 1, 24)]?.weight ?? 0) / step) * step;
+    .sort((a, b) => abs(b.weight) - abs(a.weight));
+  const largest = abs(all[0]?.weight ?? 1) || 1, step = 10 ** floor(log10(largest / 20));
+  const first = floor(abs(all[min(all.length - 1, 24)]?.weight ?? 0) / step) * step;
   const start = +first.toFixed(6), now = { low: start };
-  const svg = drawing(10, 10, { class: "chart" }), table = h("table", { class: "plain" }), count = h("p", { class: "small" });
+  const svg = drawing(9, 9), table = h("table.plain", null), count = h("p.small", null);
   const order = range(n).sort((a, b) => nodes.layer[b] - nodes.layer[a] || nodes.place[a] - nodes.place[b]);
-  const strong = () => all.filter((e) => Math.abs(e.weight) >= now.low - 1e-12);
+  const strong = () => all.filter((e) => abs(e.weight) >= now.low - 1e-12);
   let places = [], lines = [];
-  const picker = plotted(view, svg, {
+  const picker = plotted(svg, {
     label: t("graph"), step: towards(() => places), hit: nearest(svg, () => places, 34),
     changed: () => {
       list();
@@ -26,7 +26,7 @@ function flow(view) {
       const part = (name, own) => (own.length ? says(name, own.length, word(nodes.name[own[0].from === i ? own[0].to : own[0].from], 24), signed(own[0].weight)) : says(name + "0"));
       lines.forEach(({ edge, el }) => el.classList.toggle("faint", edge.from !== i && edge.to !== i && mine.length > 0));
       list();
-      view.say(says("node", word(nodes.name[i], 24)), part("into", mine.filter((e) => e.to === i)), part("outof", mine.filter((e) => e.from === i)), picker.locked >= 0 ? says("lockedcell") : "");
+      view.say([word(nodes.name[i], 24)], part("into", mine.filter((e) => e.to === i)), part("outof", mine.filter((e) => e.from === i)), picker.note());
     },
   });
 
@@ -34,32 +34,29 @@ function flow(view) {
     const i = picker.locked >= 0 ? order[picker.locked] : -1;
     const mine = strong().filter((e) => i < 0 || e.from === i || e.to === i);
     table.replaceChildren(
-      h("caption", null, i < 0 ? t("edges", Math.min(mine.length, SHOWN_EDGES), mine.length) : says("edgesof", word(nodes.name[i], 24), Math.min(mine.length, SHOWN_EDGES), mine.length)),
-      h("thead", null, h("tr", null, h("th", { scope: "col" }, t("from1")), h("th", { scope: "col" }, t("to1")), h("th", { scope: "col", class: "number" }, phrase(unit, 40)))),
+      h("caption", null, i < 0 ? t("edges", min(mine.length, SHOWN_EDGES), mine.length) : says("edgesof", word(nodes.name[i], 24), min(mine.length, SHOWN_EDGES), mine.length)),
+      header([t("from1"), t("to1")], [phrase(unit, 40)]),
       h("tbody", null, mine.slice(0, SHOWN_EDGES).map((e) => h("tr", null, h("th", { scope: "row" }, word(nodes.name[e.from], 24)), h("td", null, word(nodes.name[e.to], 24)),
-        h("td", { class: "number", "data-value": e.weight }, signed(e.weight))))));
+        h("td.number", { "data-value": e.weight }, signed(e.weight))))));
   }
 
   function draw() {
-    const levels = shared(nodes.layer).sort((a, b) => a - b), spots = extent(nodes.place);
-    const columns = spots[1] - spots[0] + 1, width = Math.max(view.width() > 760 ? view.width() * 0.62 : view.width(), columns * 46);
+    const levels = [...new Set(nodes.layer)].sort((a, b) => a - b), spots = extent(nodes.place);
+    const columns = spots[1] - spots[0] + 1, width = max(view.width() > 760 ? view.width() * 0.62 : view.width(), columns * 46);
     const pitch = width / columns, rise = clamp(520 / levels.length, 46, 84), height = levels.length * rise + 8;
     const at = range(n).map((i) => ({ x: (nodes.place[i] - spots[0] + 0.5) * pitch, y: height - 4 - (levels.indexOf(nodes.layer[i]) + 0.5) * rise }));
-    const wide = Math.min(pitch - 4, 96), high = 24;
+    const wide = min(pitch - 4, 96), high = 24;
     lines = strong().reverse().map((edge) => {
-      const [a, b] = [at[edge.from], at[edge.to]], up = Math.sign(b.y - a.y) || -1, size = Math.abs(edge.weight) / largest;
-      const [y1, y2] = [a.y + (up * high) / 2, b.y - (up * high) / 2], bend = Math.max(14, Math.abs(y2 - y1) / 2) * up;
+      const [a, b] = [at[edge.from], at[edge.to]], up = sign(b.y - a.y) || -1, size = abs(edge.weight) / largest;
+      const [y1, y2] = [a.y + (up * high) / 2, b.y - (up * high) / 2], bend = max(14, abs(y2 - y1) / 2) * up;
       return { edge, el: s("path", { class: edge.weight < 0 ? "edge negative" : "edge positive", "data-weight": edge.weight,
         d: `M${a.x},${y1}C${a.x},${y1 + bend} ${b.x},${y2 - bend} ${b.x},${y2}`, style: { "stroke-width": (0.8 + 6 * size).toFixed(2), "stroke-opacity": (0.35 + 0.65 * size).toFixed(2) } }) };
     });
     places = order.map((i) => at[i]);
     const items = order.map((i) => s("g", { role: "option", class: "node", "aria-label": token(nodes.name[i]) },
       s("rect", { x: at[i].x - wide / 2, y: at[i].y - high / 2, width: wide, height: high, rx: 5 }),
-      s("text", { x: at[i].x, y: at[i].y + 4, "text-anchor": "middle" }, token(nodes.name[i], Math.max(3, Math.floor((wide - 4) / 7.2))))));
-    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    svg.setAttribute("width", width);
-    svg.setAttribute("height", height);
-    svg.replaceChildren(s("g", { "aria-hidden": true }, lines.map(({ el }) => el)), ...items);
+      s("text", { x: at[i].x, y: at[i].y + 4 }, token(nodes.name[i], max(3, floor((wide - 4) / 7.2))))));
+    redrawn(svg, width, height, hidden(lines.map(({ el }) => el)), items);
     picker.set(items);
     const used = new Set(strong().flatMap((e) => [e.from, e.to]));
     items.forEach((el, k) => el.classList.toggle("alone", !used.has(order[k])));
@@ -73,12 +70,13 @@ function flow(view) {
     picker.preview(picker.shown);
     view.changed();
   });
-  const key = h("ul", { class: "legend" }, ["positive", "negative"].map((sign) => h("li", null,
+  const key = h("ul.legend", null, ["positive", "negative"].map((sign) => h("li", null,
     drawing(34, 16, { "aria-hidden": true }, s("path", { class: "edge " + sign, d: "M2,8H32", style: { "stroke-width": 3 } })), t(sign))));
-  view.root.append(h("div", { class: "controls sliders" }, low), key, count,
-    h("div", { class: "columns" }, h("div", { class: "scroll" }, svg), h("div", { class: "side scroll" }, table)));
+  view.root.append(h("div.controls.sliders", null, low), key, count,
+    h("div.columns", null, h("div.scroll", null, svg), h("div.side.scroll", null, table)));
   draw();
   picker.preview(0);
+  lines.forEach(({ el }) => el.classList.remove("faint"));
   view.resized = draw;
   view.image = () => ({ svg });
   return {

@@ -37,6 +37,10 @@ class Picker {
     });
   }
 
+  note() {
+    return this.locked >= 0 ? t("locked") : "";
+  }
+
   preview(i) {
     this.els[this.shown]?.classList.remove("shown");
     this.shown = i;
@@ -96,8 +100,8 @@ const inRows = (lengths) => (i, way) => {
   const column = i - start;
   if (way === "Left") return column > 0 ? i - 1 : i;
   if (way === "Right") return column < all[row] - 1 ? i + 1 : i;
-  if (way === "Up") return row > 0 ? start - all[row - 1] + Math.min(column, all[row - 1] - 1) : i;
-  return row < all.length - 1 ? start + all[row] + Math.min(column, all[row + 1] - 1) : i;
+  if (way === "Up") return row > 0 ? start - all[row - 1] + min(column, all[row - 1] - 1) : i;
+  return row < all.length - 1 ? start + all[row] + min(column, all[row + 1] - 1) : i;
 };
 // The nearest place on that side, farther ones off the line counting double.
 const towards = (places) => (i, way) => {
@@ -106,7 +110,7 @@ const towards = (places) => (i, way) => {
   let best = i, least = Infinity;
   at.forEach((p, k) => {
     const ahead = sign * (across ? p.x - here.x : p.y - here.y);
-    const aside = Math.abs(across ? p.y - here.y : p.x - here.x);
+    const aside = abs(across ? p.y - here.y : p.x - here.x);
     if (k === i || ahead <= 0.5) return;
     const cost = ahead + 2 * aside;
     if (cost < least) [best, least] = [k, cost];
@@ -127,6 +131,10 @@ const nearest = (svg, places, reach = 28) => (event) => {
 
 // ---- controls
 
+// The head of a table: columns of words, then columns of numbers.
+const header = (words, numbers) => h("thead", null, h("tr", null,
+  words.map((x) => h("th", { scope: "col" }, x)), numbers.map((x) => h("th.number", { scope: "col" }, x))));
+
 const button = (text, press, attributes) =>
   h("button", { type: "button", click: press, ...attributes }, text);
 
@@ -146,8 +154,8 @@ function choice(label, names, value, change, shown = known) {
     el.set(name);
     change(name);
   }));
-  const el = h("div", { class: "choice", role: "group", "aria-label": label },
-    h("span", { class: "label", "aria-hidden": true }, label), els);
+  const el = h("div.pick", { role: "group", "aria-label": label },
+    h("span.label", { "aria-hidden": true }, label), els);
   el.set = (now) => els.forEach((b, i) => b.setAttribute("aria-pressed", names[i] === now));
   el.set(value);
   return el;
@@ -172,8 +180,8 @@ function slider(label, { low, high, top = high, step, value, digits = 2 }, chang
   const by = (sign, text) => button(text, () => set(+(el.value + sign * step).toFixed(digits)), {
     class: "step", "aria-label": t(sign < 0 ? "less" : "more", label),
   });
-  const el = h("div", { class: "slider", role: "group", "aria-label": label },
-    h("span", { class: "label", "aria-hidden": true }, label), by(-1, "−"), track, by(1, "+"), number);
+  const el = h("div.slider", { role: "group", "aria-label": label },
+    h("span.label", { "aria-hidden": true }, label), by(-1, "−"), track, by(1, "+"), number);
   el.set = (x) => set(x, true);
   set(value, true);
   return el;

@@ -6,8 +6,8 @@ function squarified(sizes, x, y, width, height) {
   const out = sizes.map(() => [x, y, 0, 0]), unit = total > 0 ? (width * height) / total : 0;
   let at = 0;
   while (at < order.length && sizes[order[at]] > 0) {
-    const short = Math.min(width, height);
-    const worst = (sum, low, high) => Math.max((short * short * high) / (sum * sum), (sum * sum) / (short * short * low));
+    const short = min(width, height);
+    const worst = (sum, low, high) => max((short * short * high) / (sum * sum), (sum * sum) / (short * short * low));
     let end = at, sum = 0, best = Infinity;
     while (end < order.length && sizes[order[end]] > 0) {
       const area = sizes[order[end]] * unit;
@@ -29,15 +29,15 @@ function squarified(sizes, x, y, width, height) {
 }
 
 function rectangles(view) {
-  const { items, unit } = view.data, n = items.name.length, models = shared(items.model.map(String));
+  const { items, unit } = view.data, n = items.name.length, models = shared(items.model);
   const sum = (indices) => indices.reduce((a, i) => a + items.count[i], 0);
   const of = (model) => range(n).filter((i) => String(items.model[i]) === model);
   const totals = models.map((model) => sum(of(model)));
-  const groups = shared(items.group.map(String));
-  const largest = models[totals.indexOf(Math.max(...totals))], now = { fill: largest };
-  const svg = drawing(10, 10, { class: "chart areas" }), note = h("p", { class: "small" });
+  const groups = shared(items.group);
+  const largest = models[totals.indexOf(max(...totals))], now = { fill: largest };
+  const svg = drawing(9, 9), note = h("p.small", null);
   let shown = [], places = [], lockedItem = -1;
-  const picker = plotted(view, svg, {
+  const picker = plotted(svg, {
     label: t("areas"), step: towards(() => places),
     hit: (event) => +(event.target.closest?.("[data-i]")?.dataset.i ?? -1),
     changed: () => {
@@ -47,12 +47,12 @@ function rectangles(view) {
     show(at) {
       const i = shown[at], total = totals[models.indexOf(String(items.model[i]))];
       view.say(says("area", phrase(items.model[i], 40), phrase(items.group[i], 40), phrase(items.name[i], 40), whole(items.count[i]), phrase(unit, 40), percent(items.count[i] / total)),
-        says("shape", phrase(items.shape[i], 60), phrase(items.formula[i], 80)), picker.locked >= 0 ? says("lockedcell") : "");
+        says("shape", phrase(items.shape[i], 60), phrase(items.formula[i], 80)), picker.note());
     },
   });
 
   function draw() {
-    const width = view.width(), gap = 18, full = Math.min(width - 4, 420), head = 40;
+    const width = view.width(), gap = 18, full = min(width - 4, 420), head = 40;
     const scale = (full * full) / totals[models.indexOf(now.fill)];
     const order = range(models.length).filter((m) => totals[m] <= totals[models.indexOf(now.fill)] * 1.0001).sort((a, b) => totals[b] - totals[a]);
     const parts = [], rects = [];
@@ -60,9 +60,9 @@ function rectangles(view) {
     places = [];
     let x = 2, y = 0, tall = 0;
     for (const m of order) {
-      const side = Math.sqrt(totals[m] * scale), room = Math.max(side, textWidth(clip(models[m], 20), 13) + 4, 130);
+      const side = sqrt(totals[m] * scale), room = max(side, textWidth(clip(models[m], 20), 13) + 4, 130);
       if (x > 2 && x + room > width) [x, y, tall] = [2, y + tall + gap, 0];
-      parts.push(s("text", { x, y: y + 15, class: "title strong" }, clip(models[m], 24)), s("text", { x, y: y + 32 }, whole(totals[m])));
+      parts.push(s("text.title.strong", { x, y: y + 15 }, clip(models[m], 24)), s("text.start", { x, y: y + 32 }, whole(totals[m])));
       const mine = of(models[m]), byGroup = groups.map((g) => mine.filter((i) => String(items.group[i]) === g));
       const boxes = squarified(byGroup.map(sum), x, y + head, side, side);
       byGroup.forEach((indices, g) => squarified(indices.map((i) => items.count[i]), ...boxes[g]).forEach(([left, top, w, height], k) => {
@@ -77,17 +77,14 @@ function rectangles(view) {
         places.push({ x: left + w / 2, y: top + height / 2 });
       }));
       x += room + gap;
-      tall = Math.max(tall, side + head);
+      tall = max(tall, side + head);
     }
     const height = y + tall + 4;
-    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    svg.setAttribute("width", width);
-    svg.setAttribute("height", height);
-    svg.replaceChildren(s("g", { "aria-hidden": true }, parts), ...rects);
+    redrawn(svg, width, height, hidden(parts), ...rects);
     const small = order.filter((m) => totals[m] * scale < 9), large = range(models.length).filter((m) => !order.includes(m));
     note.replaceChildren(...[t("scalenote", whole(1 / scale < 1 ? 1 : 1 / scale), clip(unit, 40)),
       small.length ? " " + t("toosmall", small.map((m) => clip(models[m], 40)).join(", ")) : "",
-      large.length ? " " + t("toolarge", large.map((m) => `${clip(models[m], 40)} (${Math.sqrt(totals[m] * scale / (full * full)).toFixed(1)} ×)`).join(", ")) : ""]);
+      large.length ? " " + t("toolarge", large.map((m) => `${clip(models[m], 40)} (${sqrt(totals[m] * scale / (full * full)).toFixed(1)} ×)`).join(", ")) : ""]);
     picker.locked = shown.indexOf(lockedItem);
     picker.set(rects);
     picker.shown = -1;
@@ -96,10 +93,10 @@ function rectangles(view) {
   const fill = models.length > 1 ? choice(t("fill"), [...models].sort((a, b) => totals[models.indexOf(b)] - totals[models.indexOf(a)]), now.fill, (model) => {
     now.fill = model;
     draw();
-    picker.preview(Math.max(picker.locked, 0));
+    picker.preview(max(picker.locked, 0));
     view.changed();
   }, (name) => clip(name, 24)) : null;
-  view.root.append(h("div", { class: "controls" }, fill), legend(groups, (name) => clip(name, 40)), h("div", { class: "scroll" }, svg), note);
+  view.root.append(h("div.controls", null, fill), legend(groups, 1), h("div.scroll", null, svg), note);
   draw();
   if (shown.length) picker.preview(0);
   view.resized = draw;

@@ -8,51 +8,30 @@ function scoreTerms(view) {
   const now = { q: queries.length - 1, k: 0, pair: false, sort: "size", video: false };
   const colours = colouring(true, ...extent(total));
   const at = (q, k) => q * keys.length + k;
-  const bars = h("div", { class: "side" });
-  const matrix = new Matrix({
-    label: t("matrix"),
-    chosen: (row, column, how) => {
-      if (how === "preview" && now.pair) return;
-      const [q, k] = now.video ? [column, row] : [row, column];
-      const again = how === "lock" && now.pair && q === now.q && k === now.k;
-      Object.assign(now, { q, k, pair: again ? false : now.pair || how === "lock" });
-      showPair();
-      if (how !== "preview") view.changed();
-    },
-    unlock: () => {
-      now.pair = false;
-      showPair();
-      view.changed();
-    },
-  });
+  const bars = h("div.side", null);
+  const matrix = new Matrix(now, () => showPair(), view.changed);
 
   function draw() {
-    const sides = [queries, keys], axes = [t("query"), t("key")];
-    if (now.video) [sides, axes].forEach((x) => x.reverse());
-    matrix.draw({
-      rows: sides[0], columns: sides[1], axes, colours,
-      value: (r, c) => total[now.video ? at(c, r) : at(r, c)],
-      width: view.width() > 760 ? view.width() * 0.5 : view.width(),
-    });
+    matrix.draw({ queries, keys, colours, value: (q, k) => total[at(q, k)], width: view.width() > 760 ? view.width() * 0.5 : view.width() });
     showPair();
   }
 
   function showPair() {
     const { q, k } = now, sum = total[at(q, k)];
-    matrix.frame(...(now.video ? [k, q] : [q, k]), now.pair);
+    matrix.frame();
     const all = sources.map((name, i) => ({ name: phrase(name, 32), value: terms[i * size + at(q, k)] }));
-    const bySize = [...all].sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
+    const bySize = [...all].sort((a, b) => abs(b.value) - abs(a.value));
     const kept = new Set(bySize.slice(0, SHOWN_TERMS)), rest = bySize.slice(SHOWN_TERMS);
     const rows = (now.sort === "size" ? bySize : all).filter((row) => kept.has(row));
     if (rest.length)
       rows.push({ name: t("others", rest.length), value: rest.reduce((a, row) => a + row.value, 0) });
-    rows.push({ name: t("score"), value: sum, total: true });
-    const heading = h("p", { class: "part-title" }, says("whyscore", word(queries[q], 24), q, word(keys[k], 24), k));
-    bars.replaceChildren(heading, order, Number.isNaN(sum) ? h("p", null, t("noscore"))
-      : signedBars(rows, Math.max(...rows.map((row) => Math.abs(row.value)))));
+    rows.push({ name: t("sum"), value: sum, total: true });
+    const heading = h("p.part-title", null, says("whyscore", word(queries[q], 24), q, word(keys[k], 24), k));
+    bars.replaceChildren(heading, order, isNaN(sum) ? h("p", null, t("noscore"))
+      : signedBars(rows, max(...rows.map((row) => abs(row.value)))));
     view.say(says("scoreof", word(queries[q], 24), q, word(keys[k], 24), k,
-      Number.isNaN(sum) ? t("masked") : signed(sum)),
-      Number.isNaN(sum) ? "" : says("largestterm", phrase(sources[all.indexOf(bySize[0])], 32), signed(bySize[0].value)),
+      isNaN(sum) ? t("masked") : signed(sum)),
+      isNaN(sum) ? "" : says("largestterm", phrase(sources[all.indexOf(bySize[0])], 32), signed(bySize[0].value)),
       now.pair ? says("lockedpair") : "");
   }
 
@@ -66,15 +45,14 @@ function scoreTerms(view) {
     draw();
     view.changed();
   });
-  view.root.append(h("div", { class: "controls" }, h("span", { class: "part-title" }, phrase(data.title)), video),
-    h("div", { class: "columns" },
-      h("div", null, h("div", { class: "scroll" }, matrix.el),
-        colourBar(colours, t("scoreunit"), { masked: total.some(Number.isNaN) ? t("maskedlegend") : "" })), bars));
-  const best = (q) => range(keys.length).reduce((a, k) => (total[at(q, k)] > total[at(q, a)] || Number.isNaN(total[at(q, a)]) ? k : a), 0);
+  view.root.append(h("div.controls", null, h("span.part-title", null, phrase(data.title)), video),
+    h("div.columns", null, h("div.scroll", null, matrix.el), bars),
+    colourBar(colours, t("score"), { masked: total.some(isNaN) ? t("maskedlegend") : "" }));
+  const best = (q) => range(keys.length).reduce((a, k) => (total[at(q, k)] > total[at(q, a)] || isNaN(total[at(q, a)]) ? k : a), 0);
   now.k = best(now.q);
   draw();
   view.resized = draw;
-  view.image = () => ({ svg: matrix.top, canvas: matrix.canvas, at: [matrix.left, matrix.head] });
+  view.image = () => matrix.image();
   return {
     params: () => ({ pair: now.pair ? `${now.q}.${now.k}` : null, sort: now.sort === "given" ? "given" : null, video: now.video ? 1 : null }),
     apply(given) {

@@ -55,11 +55,11 @@ async function upgrade(script, given) {
   const figure = script.closest("figure"), picture = figure.querySelector(".picture");
   for (const key of Object.keys(arrays)) arrays[key] = await unpacked(arrays[key]);
   const question = script.closest("section")?.querySelector("h2")?.textContent ?? "";
-  const root = h("div", { class: "view" }), line = h("p", { class: "status", role: "status" });
+  const root = h("div.view", null), line = h("p.status", { role: "status" });
   const modes = choice("", ["explore", "static"], "explore", (mode) => show(mode), t);
   const view = {
     data, arrays, root,
-    width: () => Math.floor(root.clientWidth) || 900,
+    width: () => floor(root.clientWidth) || 900,
     // Parts with nodes in them, so that tokens stay text.
     say: (...parts) => line.replaceChildren(...parts.filter((p) => p && p.length).flatMap((p, i) => [i ? "; " : "", p]).flat(2)),
     changed: () => remember(name),
@@ -74,12 +74,12 @@ async function upgrade(script, given) {
     }
   });
   const png = button(t("png"), () => download(view.image(), name));
-  const viewer = h("div", { class: "viewer", role: "group", "aria-label": t("exploring", question) }, root, line, h("p", { class: "small help" }, t("help")));
+  const viewer = h("div.viewer", { role: "group", "aria-label": t("exploring", question) }, root, line, h("p.small.help", null, t("help")));
   const show = (mode) => {
     viewer.hidden = mode !== "explore";
     picture.hidden = !viewer.hidden;
   };
-  const tools = h("div", { class: "viewer-tools" }, modes, location.protocol === "about:" ? null : copy, png);
+  const tools = h("div.viewer-tools", null, modes, location.protocol === "about:" ? null : copy, png);
   picture.before(tools, viewer);
   try {
     const made = KINDS[kind](view);
@@ -89,14 +89,14 @@ async function upgrade(script, given) {
     show("explore");
     let last = view.width();
     if (view.resized) new ResizeObserver(() => {
-      if (root.clientWidth && Math.abs(view.width() - last) > 4) {
+      if (root.clientWidth && abs(view.width() - last) > 4) {
         last = view.width();
         view.resized();
       }
     }).observe(root);
   } catch (problem) {
     tools.remove();
-    viewer.replaceChildren(h("p", { class: "small" }, t("failed")));
+    viewer.replaceChildren(h("p.small", null, t("failed")));
     picture.hidden = false;
     console.error(problem);
   }

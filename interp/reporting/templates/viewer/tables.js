@@ -1,14 +1,17 @@
 // ---- tables of coloured cells: what a lens reads off, what patching restores
 
-function cellTable({ label, rows, columns, corner, text, view, chosen, rowText = phrase, columnText }) {
+// Names of layers are words, those of tokens show their spaces.
+const nameText = (name) => (/^\S+ /.test(name) ? phrase(name, 24) : word(name, 14));
+
+function cellTable({ label, rows, columns, corner, text, view, chosen, columnText = nameText }) {
   const cells = rows.map((_, r) => columns.map((_, c) => h("td", { role: "gridcell" }, text(r, c))));
   const heads = columns.map((name) => h("th", { scope: "col", role: "columnheader" }, columnText(name)));
-  const names = rows.map((name) => h("th", { scope: "row", role: "rowheader" }, rowText(name)));
-  const el = h("table", { class: "cells", role: "grid", "aria-label": label },
+  const names = rows.map((name) => h("th", { scope: "row", role: "rowheader" }, nameText(name)));
+  const el = h("table.cells", { role: "grid", "aria-label": label },
     h("thead", null, h("tr", { role: "row" }, h("th", { scope: "col", role: "columnheader" }, corner), heads)),
     h("tbody", null, cells.map((row, r) => h("tr", { role: "row" }, names[r], row))));
   const show = (i) => {
-    const r = Math.floor(i / columns.length), c = i % columns.length;
+    const r = floor(i / columns.length), c = i % columns.length;
     names.forEach((one, k) => one.classList.toggle("here", k === r));
     heads.forEach((one, k) => one.classList.toggle("here", k === c));
     chosen(r, c, picker.locked >= 0);
@@ -21,7 +24,7 @@ function cellTable({ label, rows, columns, corner, text, view, chosen, rowText =
       cell.dataset.value = value(r, c);
     }));
   const params = () => ({
-    cell: picker.locked >= 0 ? `${Math.floor(picker.locked / columns.length)}.${picker.locked % columns.length}` : null,
+    cell: picker.locked >= 0 ? `${floor(picker.locked / columns.length)}.${picker.locked % columns.length}` : null,
   });
   const apply = ({ cell = "" }) => {
     const [r, c] = cell.split(".").map(Number);
@@ -32,26 +35,26 @@ function cellTable({ label, rows, columns, corner, text, view, chosen, rowText =
 
 function lens(view) {
   const { data, arrays } = view, { tokens, layers, values, pinned } = data, n = tokens.length;
-  const now = { value: values[0], of: -1, measure: "", pins: new Set(range(Math.min(pinned.length, 4))) };
+  const now = { value: values[0], of: -1, measure: "", pins: new Set(range(min(pinned.length, 4))) };
   const number = (name, r, c) => arrays[name].values[r * n + c];
   const isSigned = (name) => extent(arrays[name].values)[0] < 0;
   const measures = [...new Set(pinned.flatMap(([, names]) => names))];
   now.measure = measures[0];
   const table = cellTable({
     label: t("lenstable"), rows: layers, columns: range(n), view, corner: t("lenscorner"),
-    columnText: (c) => [h("span", { class: "index" }, c), word(tokens[c], 12)],
+    columnText: (c) => [h("span.index", null, c), word(tokens[c], 12)],
     text: (r, c) => word(data.top_tokens[r][c], 10),
     chosen: showCell,
   });
-  const bar = h("div"), chart = h("div", { class: "chart-box" });
+  const bar = h("div"), chart = h("div.chart-box", null);
 
   function colour() {
     const name = now.of >= 0 ? `${now.value} of ${pinned[now.of][0]}` : now.value;
     const [low, high] = /probability/.test(now.value) ? [0, 1] : extent(arrays[name].values);
-    const colours = colouring(isSigned(name), Math.min(low, 0), high);
+    const colours = colouring(isSigned(name), min(low, 0), high);
     table.paintAll((r, c) => number(name, r, c), colours);
     bar.replaceChildren(colourBar(colours, known(now.value) + (now.of >= 0 ? ` · ${token(pinned[now.of][0], 24)}` : ""), {
-      masked: arrays[name].values.some(Number.isNaN) ? t("novalue") : "",
+      masked: arrays[name].values.some(isNaN) ? t("novalue") : "",
     }));
   }
 
@@ -59,12 +62,12 @@ function lens(view) {
     now.cell = [r, c];
     const numbers = values.map((name) => `${known(name)} ${brief(number(name, r, c))}`).join(", ");
     view.say(says("lenscell", phrase(layers[r]), word(tokens[c], 24), c, word(data.top_tokens[r][c], 24)), numbers,
-      locked ? says("lockedcell") : "");
+      table.picker.note());
     draw();
   }
 
   function draw() {
-    const [r, c] = now.cell, wide = view.width() > 760 ? Math.min(620, view.width() - 230) : view.width();
+    const [r, c] = now.cell, wide = view.width() > 760 ? min(620, view.width() - 230) : view.width();
     const down = (name) => layers.map((_, row) => number(name, row, c));
     const lines = pinned.map(([one, names], i) => ({ one, names, i })).filter(({ names, i }) => now.pins.has(i) && names.includes(now.measure));
     const series = measures.length
@@ -72,9 +75,9 @@ function lens(view) {
       : [{ values: down(now.value), kind: 0 }];
     const measure = measures.length ? now.measure : now.value;
     chart.replaceChildren(
-      h("p", { class: "part-title" }, says("trajectory", known(measure), word(tokens[c], 24), c)),
-      series.length ? lineChart({ width: wide, steps: layers, series, at: r, yLabel: known(measure), xLabel: t("layer"), log: measure === "rank" })
-        : h("p", { class: "small" }, t("nopins")));
+      h("p.part-title", null, says("trajectory", known(measure), word(tokens[c], 24), c)),
+      series.length ? lineChart({ width: wide, steps: layers, series, at: r, yLabel: known(measure), xLabel: t("layer"), ranks: measure === "rank" })
+        : h("p.small", null, t("nopins")));
     pins.forEach((el, i) => {
       const [one, names] = pinned[i];
       el.lastChild.textContent = names.map((name) =>
@@ -87,7 +90,7 @@ function lens(view) {
       now.pins[target.checked ? "add" : "delete"](i);
       draw();
       view.changed();
-    } }), drawing(16, 16, { "aria-hidden": true }, mark(i, 8, 8)), word(one, 24)), h("span", { class: "small" })));
+    } }), drawing(16, 16, { "aria-hidden": true }, mark(i, 8, 8)), word(one, 24)), h("span.small", null)));
   const by = choice(t("colour"), values, now.value, (name) => {
     Object.assign(now, { value: name, of: -1 });
     colour();
@@ -98,8 +101,8 @@ function lens(view) {
     draw();
     view.changed();
   }) : null;
-  view.root.append(h("div", { class: "controls" }, by), h("div", { class: "scroll" }, table.el), bar,
-    h("div", { class: "columns" }, chart, pinned.length ? h("div", { class: "side" }, measure, h("p", { class: "part-title" }, t("pins")), h("ul", { class: "pins" }, pins)) : null));
+  view.root.append(h("div.controls", null, by), h("div.scroll", null, table.el), bar,
+    h("div.columns", null, chart, pinned.length ? h("div.side", null, measure, h("p.part-title", null, t("pins")), h("ul.pins", null, pins)) : null));
   colour();
   table.picker.cursor = layers.length * n - 1;
   table.picker.set(table.picker.els);
@@ -132,19 +135,18 @@ function grid(view) {
   const table = cellTable({
     label: t("gridtable"), rows, columns, view,
     corner: h("span", null, phrase(data.axes[0], 20), " ↓ ", phrase(data.axes[1], 20), " →"),
-    rowText: (name) => word(name, 24), columnText: (name) => word(name, 12),
     text: (r, c) => (roomy ? signed(values[r * n + c], (x) => fixed(x, 2)) : ""),
     chosen(r, c, locked) {
       const x = values[r * n + c];
-      view.say(says("gridcell", phrase(data.axes[0], 20), word(rows[r], 24), phrase(data.axes[1], 20), word(columns[c], 24),
-        Number.isNaN(x) ? t("novalue") : signed(x), phrase(unit)), locked ? says("lockedcell") : "");
+      view.say(says("gridcell", phrase(data.axes[0], 20), nameText(rows[r]), phrase(data.axes[1], 20), nameText(columns[c]),
+        isNaN(x) ? t("novalue") : signed(x), phrase(unit)), table.picker.note());
     },
   });
   table.el.classList.toggle("dense", !roomy);
   table.paintAll((r, c) => values[r * n + c], colours);
-  view.root.append(h("div", { class: "scroll" }, table.el),
-    colourBar(colours, unit, { marks: ends, masked: values.some(Number.isNaN) ? t("novalue") : "" }));
-  const largest = values.reduce((best, x, i) => (Math.abs(x) > Math.abs(values[best]) ? i : best), 0);
+  view.root.append(h("div.scroll", null, table.el),
+    colourBar(colours, unit, { marks: ends, masked: values.some(isNaN) ? t("novalue") : "" }));
+  const largest = values.reduce((best, x, i) => (abs(x) > abs(values[best]) ? i : best), 0);
   table.picker.cursor = largest;
   table.picker.set(table.picker.els);
   table.picker.preview(largest);

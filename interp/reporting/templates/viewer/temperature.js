@@ -6,8 +6,8 @@ const SHOWN_TOKENS = 15;
 // fewest whose probability reaches p. T = 0 is the limit: all to the largest logit.
 function sampled(logits, T, k, p) {
   const n = logits.length, best = logits[0];
-  const weights = Array.from(logits, (x) => (T > 0 ? Math.exp((x - best) / T) : +(x === best)));
-  const kept = k > 0 ? Math.min(k, n) : n;
+  const weights = Array.from(logits, (x) => (T > 0 ? exp((x - best) / T) : +(x === best)));
+  const kept = k > 0 ? min(k, n) : n;
   let all = 0;
   for (let i = kept - 1; i >= 0; i--) all += weights[i];
   let last = kept;
@@ -19,27 +19,27 @@ function sampled(logits, T, k, p) {
   for (let i = last - 1; i >= 0; i--) mass += weights[i];
   for (let i = n - 1; i >= 0; i--) everything += weights[i];
   const share = weights.map((w, i) => (i < last ? w / mass : 0));
-  for (const x of share) if (x > 0) entropy -= x * Math.log(x);
+  for (const x of share) if (x > 0) entropy -= x * log(x);
   return { share, uncut: weights.map((w) => w / everything), entropy: entropy + 0, kept: last, mass: mass / everything };
 }
 
 function temperature(view) {
   const { data, arrays } = view, logits = arrays.logits.values, n = logits.length;
   const start = { T: 1, k: 0, p: 1 }, now = { ...start };
-  const rows = range(Math.min(n, SHOWN_TOKENS)), body = h("tbody"), chart = h("div", { class: "chart-box" });
-  const facts = h("dl", { class: "facts" });
+  const rows = range(min(n, SHOWN_TOKENS)), body = h("tbody"), chart = h("div.chart-box", null);
+  const facts = h("dl.facts", null);
   const nameOf = (i) => (i < data.tokens.length ? word(data.tokens[i], 20) : `#${i}`);
   const curve = range(61).map((i) => i / 20);
   let drawn = "";
-  const table = h("table", { class: "plain drawn" },
+  const table = h("table.plain.drawn", null,
     h("caption", null, t("steps", whole(n))),
     h("thead", null, h("tr", null, ["rank", "token", "logit", "logit / T", "cut", "probability", ""].map((x, i) =>
-      h("th", { scope: "col", class: i === 1 || i > 3 ? "" : "number" }, x ? t(x) : h("span", { class: "unseen" }, t("bar")))))), body);
+      h("th", { scope: "col", class: i === 1 || i > 3 ? "" : "number" }, x ? t(x) : h("span.unseen", null, t("bar")))))), body);
   const picker = new Picker(body, { step: alongList(() => rows.length), show: (i) => tell(i), changed: view.changed });
-  const trs = rows.map((i) => h("tr", null, h("td", { class: "number" }, i + 1),
-    h("th", { scope: "row" }, nameOf(i)), h("td", { class: "number" }, signed(logits[i], fixed)),
-    h("td", { class: "number" }), h("td"), h("td", { class: "number" }),
-    h("td", { class: "share" }, h("div"))));
+  const trs = rows.map((i) => h("tr", null, h("td.number", null, i + 1),
+    h("th", { scope: "row" }, nameOf(i)), h("td.number", null, signed(logits[i], fixed)),
+    h("td.number", null), h("td"), h("td.number", null),
+    h("td.share", null, h("div"))));
   body.append(...trs);
   picker.set(trs);
   trs.forEach((tr) => tr.removeAttribute("aria-selected"));
@@ -47,7 +47,7 @@ function temperature(view) {
   function tell(i) {
     const { share, uncut } = now.result;
     view.say(says("drawn", nameOf(i), i + 1, signed(logits[i], fixed), brief(share[i]), brief(uncut[i])),
-      t("choices", fixed(Math.exp(now.result.entropy), 2), fixed(now.result.entropy)), picker.locked >= 0 ? says("lockedcell") : "");
+      t("choices", fixed(exp(now.result.entropy), 2), fixed(now.result.entropy)), picker.note());
     trs.forEach((tr) => tr.removeAttribute("aria-selected"));
   }
 
@@ -62,42 +62,42 @@ function temperature(view) {
       tr.classList.toggle("cut", i >= result.kept);
       bar.firstChild.style.width = `${(100 * (i < result.kept ? x : result.uncut[i])).toFixed(3)}%`;
     });
-    const choices = Math.exp(result.entropy);
+    const choices = exp(result.entropy);
     facts.replaceChildren(...[
       [t("entropy"), `${fixed(result.entropy)} nats`, result.entropy], [t("effective"), fixed(choices, 2), choices],
       [t("keptn"), t("of", whole(T > 0 ? result.kept : result.share.filter((x) => x > 0).length), whole(n)), result.kept],
       [t("keptmass"), percent(result.mass), result.mass],
     ].flatMap(([name, text, x]) => [h("dt", null, name), h("dd", { "data-value": x }, text)]));
     const cutBy = `${k} ${p} ${view.width()}`;
-    if (cutBy !== drawn) now.curve = curve.map((at) => Math.exp(sampled(logits, at, k, p).entropy));
+    if (cutBy !== drawn) now.curve = curve.map((at) => exp(sampled(logits, at, k, p).entropy));
     drawn = cutBy;
     chart.replaceChildren(lineChart({
-      width: Math.min(view.width(), 360), height: 200, steps: curve, at: clamp(T, 0, 3), xLabel: t("temperature"), yLabel: t("effective"),
+      width: min(view.width(), 360), height: 200, steps: curve, at: clamp(T, 0, 3), xLabel: t("temperature"), yLabel: t("effective"),
       series: [{ values: now.curve, kind: 0, plain: true }],
     }));
     tell(picker.shown ?? 0);
   }
 
   const change = (name) => (x) => {
-    now[name] = name === "k" ? Math.round(x) : x;
+    now[name] = name === "k" ? round(x) : x;
     update();
     view.changed();
   };
   const controls = {
     T: slider(t("temperature") + " T", { low: 0, high: 3, top: 100, step: 0.05, value: 1 }, change("T")),
-    k: slider("top-k", { low: 0, high: Math.min(n, 100), top: n, step: 1, value: 0 }, change("k")),
+    k: slider("top-k", { low: 0, high: min(n, 100), top: n, step: 1, value: 0 }, change("k")),
     p: slider("top-p", { low: 0.01, high: 1, step: 0.01, value: 1 }, change("p")),
   };
   view.root.append(
-    h("p", { class: "prompt" }, h("span", { class: "label" }, t("prompt")), data.prompt.slice(-60).map((one) => word(one, 24)), h("span", { class: "next" }, "?")),
-    h("div", { class: "controls sliders" }, Object.values(controls), button(t("reset"), () => {
+    h("p.prompt", null, h("span.label", null, t("prompt")), data.prompt.slice(-60).map((one) => word(one, 24)), h("span.next", null, "?")),
+    h("div.controls.sliders", null, Object.values(controls), button(t("reset"), () => {
       Object.assign(now, start);
       for (const name in controls) controls[name].set(now[name]);
       update();
       view.changed();
     })),
-    h("p", { class: "small" }, t("limits")),
-    h("div", { class: "columns" }, h("div", { class: "scroll" }, table), h("div", { class: "side" }, facts, chart)));
+    h("p.small", null, t("limits")),
+    h("div.columns", null, h("div.scroll", null, table), h("div.side", null, facts, chart)));
   update();
   view.resized = update;
   view.image = () => ({ svg: chart.querySelector("svg") });
