@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from interp.reporting.scripts import compact
 from interp.reporting.views import View
 
 _SOURCES = Path(__file__).parent / "templates" / "viewer"
@@ -136,47 +136,3 @@ class Viewer:
 def viewer(lang: str) -> Viewer:
     """The viewer in a language, English where there are no words in it."""
     return Viewer(lang if (_SOURCES / f"words.{lang}.js").exists() else "en")
-
-
-def compact(source: str) -> str:
-    """JavaScript without comments and without the signs that only readers need."""
-    pieces: list[str] = []
-    gap = ""
-    for match in _TOKEN.finditer(source):
-        kind, text = match.lastgroup, match.group()
-        if kind == "comment":
-            continue
-        if kind == "space":
-            gap = "\n" if "\n" in gap + text else " "
-            continue
-        if pieces and pieces[-1] + text in _LAST_SIGNS:
-            pieces.pop()
-        text = "let" if text == "const" else text
-        before = pieces[-1][-1] if pieces else ""
-        if kind == "arrow" and not before.isalnum():
-            text = f"{match['only']}=>"
-        pieces += filter(None, (_needed(gap, before, text[0]), text))
-        gap = ""
-    return "".join(pieces)
-
-
-_LAST_SIGNS = {";}", ",}", ",]", ",)"}  # the first of the two says nothing
-_TOKEN = re.compile(
-    r"""(?P<comment>//[^\n]*)
-    |(?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`(?:\\.|[^`\\])*`)
-    |(?P<regex>(?:(?<=[(!])|(?<=[=>][ ]))/(?![/*\s])(?:\\.|\[(?:\\.|[^\]])*\]|[^/\\\n\[])+/[a-z]*)
-    |(?P<arrow>\((?P<only>\w+)\)\s=>)
-    |(?P<space>\s+)|(?P<name>[\w$]+)|(?P<sign>.)""",
-    re.VERBOSE,
-)
-
-
-def _needed(gap: str, before: str, after: str) -> str:
-    """What must stay of a gap: between words, between signs that would merge, at line ends."""
-    if not gap or not before:
-        return ""
-    is_word = [(c.isalnum() or c in "_$") for c in (before, after)]
-    if all(is_word) or (before in "+-" and before == after):
-        return gap if gap == "\n" else " "
-    ends = (is_word[0] or before in ")]}\"'`/") and (is_word[1] or after in "[({\"'`!+-")
-    return "\n" if gap == "\n" and ends else ""

@@ -4,10 +4,9 @@
 function lettersOf(roles) {
   const letters = new Map();
   for (const role of roles) {
-    const words = role.split(/[ _-]+/), own = [...role.replace(/[ _-]/g, "")];
-    const tries = [own[0], words.map((w) => [...w][0] ?? "").join(""), own.slice(0, 2).join(""), own.slice(0, 3).join("")]
-      .map((x) => plain((x ?? "?").toUpperCase()).slice(0, 3));
-    letters.set(role, tries.find((x) => ![...letters.values()].includes(x)) ?? String(letters.size));
+    const own = [...plain(role.toUpperCase()).replace(/[ _-]/g, "")], taken = [...letters.values()];
+    const tries = [1, 2, 3].map((n) => own.slice(0, n).join(""));
+    letters.set(role, tries.find((x) => x && !taken.includes(x)) ?? String(letters.size));
   }
   return letters;
 }

@@ -78,7 +78,7 @@ function lineChart({ width, steps, series, yLabel, xLabel, at, ranks, height = 2
       s("text.end", { x: left - 6, y: yOf(v) + 4 }, fixed(v, digits)),
     ]),
     xTicks.map(([v, text]) =>
-      s("text", { x: xOf(v), y: height - bottom + 17 }, text)),
+      s("text", { x: min(xOf(v), width - textWidth(text) / 2), y: height - bottom + 17 }, text)),
     s("text.title.start", { x: left - 44, y: 12 }, yLabel),
     s("text.title", { x: (left + width - right) / 2, y: height - 5 }, xLabel),
     at === undefined ? null : s("line.here", { x1: xOf(at), x2: xOf(at), y1: top, y2: height - bottom }),

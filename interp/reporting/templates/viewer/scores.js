@@ -5,7 +5,7 @@ const SHOWN_TERMS = 14;
 function scoreTerms(view) {
   const { data, arrays } = view, { query_tokens: queries, key_tokens: keys, sources } = data;
   const total = arrays.total.values, terms = arrays.terms.values, size = queries.length * keys.length;
-  const now = { q: queries.length - 1, k: 0, pair: false, sort: "size", video: false };
+  const now = { q: queries.length - 1, k: 0, pair: false, video: false };
   const colours = colouring(true, ...extent(total));
   const at = (q, k) => q * keys.length + k;
   const bars = h("div.side", null);
@@ -21,13 +21,13 @@ function scoreTerms(view) {
     matrix.frame();
     const all = sources.map((name, i) => ({ name: phrase(name, 32), value: terms[i * size + at(q, k)] }));
     const bySize = [...all].sort((a, b) => abs(b.value) - abs(a.value));
-    const kept = new Set(bySize.slice(0, SHOWN_TERMS)), rest = bySize.slice(SHOWN_TERMS);
-    const rows = (now.sort === "size" ? bySize : all).filter((row) => kept.has(row));
+    const rest = bySize.slice(SHOWN_TERMS);
+    const rows = bySize.slice(0, SHOWN_TERMS);
     if (rest.length)
       rows.push({ name: t("others", rest.length), value: rest.reduce((a, row) => a + row.value, 0) });
     rows.push({ name: t("sum"), value: sum, total: true });
     const heading = h("p.part-title", null, says("whyscore", word(queries[q], 24), q, word(keys[k], 24), k));
-    bars.replaceChildren(heading, order, isNaN(sum) ? h("p", null, t("noscore"))
+    bars.replaceChildren(heading, isNaN(sum) ? h("p", null, t("noscore"))
       : signedBars(rows, max(...rows.map((row) => abs(row.value)))));
     view.say(says("scoreof", word(queries[q], 24), q, word(keys[k], 24), k,
       isNaN(sum) ? t("masked") : signed(sum)),
@@ -35,11 +35,6 @@ function scoreTerms(view) {
       now.pair ? says("lockedpair") : "");
   }
 
-  const order = choice(t("sort"), ["size", "given"], now.sort, (x) => {
-    now.sort = x;
-    showPair();
-    view.changed();
-  });
   const video = toggle(t("video"), false, (x) => {
     now.video = x;
     draw();
@@ -54,14 +49,12 @@ function scoreTerms(view) {
   view.resized = draw;
   view.image = () => matrix.image();
   return {
-    params: () => ({ pair: now.pair ? `${now.q}.${now.k}` : null, sort: now.sort === "given" ? "given" : null, video: now.video ? 1 : null }),
+    params: () => ({ pair: now.pair ? `${now.q}.${now.k}` : null, video: now.video ? 1 : null }),
     apply(given) {
       const [q, k] = (given.pair ?? "").split(".").map(Number);
       now.pair = q in queries && k in keys;
       if (now.pair) Object.assign(now, { q, k });
-      now.sort = given.sort === "given" ? "given" : "size";
       now.video = !!given.video;
-      order.set(now.sort);
       video.set(now.video);
       draw();
     },

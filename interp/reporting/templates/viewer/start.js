@@ -28,13 +28,13 @@ function remember(name) {
   }
 }
 
+const PAINT = "fill fill-opacity stroke stroke-width stroke-dasharray stroke-opacity font text-anchor".split(" ");
 // An SVG with the colours that the page's style gives it, over a canvas, as PNG.
 async function download({ svg, canvas, at = [0, 0] }, name) {
   const copy = svg.cloneNode(true), own = [...svg.querySelectorAll("*")];
   [...copy.querySelectorAll("*")].forEach((el, i) => {
     const style = getComputedStyle(own[i]);
-    for (const key of ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "opacity", "font-size", "font-family", "font-weight", "visibility"])
-      el.style.setProperty(key, style.getPropertyValue(key));
+    for (const key of PAINT) el.style.setProperty(key, style.getPropertyValue(key));
   });
   const image = new Image(), [width, height] = ["width", "height"].map((k) => +svg.getAttribute(k));
   const source = new XMLSerializer().serializeToString(copy);
