@@ -162,6 +162,7 @@ def _analogies(tables: Tables) -> FigurePart:
         ),
         facts={
             "null": "nearest neighbour of c; the offset alone; random weights",
+            "strictness": "one answer counts; a synonym of it, as right as it is, does not",
             "smallest effect of interest": f"{MIN_TOP} (share of questions)",
         },
         uninformative="With random weights no question is answered either."

@@ -153,23 +153,41 @@ def periodicity(
     return best + 1, spectrum[best, np.arange(series.shape[1])] / total
 
 
-def helix_fit(places: Float[np.ndarray, "pos k"]) -> float:
+def helix_of(W_pos: Positions, kept: Int[np.ndarray, " kept"] | None = None) -> float:
+    """`helix_fit` of the first three components, of some positions only where `kept` says so."""
+    W_pos = _checked(W_pos)
+    at = np.arange(len(W_pos)) if kept is None else kept
+    return helix_fit(_waves(W_pos[at])[0][:, :3], at, len(W_pos))
+
+
+def helix_fit(
+    places: Float[np.ndarray, "pos k"],
+    at: Int[np.ndarray, " pos"] | None = None,
+    n_ctx: int | None = None,
+) -> float:
     """R² of a helix, (i, cos ωi, sin ωi) in any orientation, at the best of 200 frequencies.
 
     They lie between half a cycle over all positions and a period of four, evenly in logarithms.
+
+    Args:
+        places: of the positions along some components.
+        at: which positions these are; all, from 0 on, by default.
+        n_ctx: how many positions there are in all.
     """
+    at = np.arange(len(places)) if at is None else at
+    n_ctx = len(places) if n_ctx is None else n_ctx
     centred = places - places.mean(axis=0)
     total = max((centred**2).sum(), np.finfo(float).tiny)
-    fitted = np.einsum("fpk,ps->fks", _helices(len(places)), centred)
+    fitted = np.einsum("fpk,ps->fks", _helices(tuple(at.tolist()), n_ctx), centred)
     return float((fitted**2).sum(axis=(1, 2)).max() / total)
 
 
-@lru_cache(maxsize=4)
-def _helices(n: int) -> Float[np.ndarray, "frequency pos 4"]:
+@lru_cache(maxsize=2)
+def _helices(at: tuple[int, ...], n_ctx: int) -> Float[np.ndarray, "frequency pos 4"]:
     """An orthonormal basis of 1, i, cos ωi and sin ωi for each frequency."""
-    i = np.arange(n)
-    angle = 2 * np.pi * np.geomspace(0.5, n / 4, 200)[:, None] * i / n
-    flat = np.broadcast_to(np.stack([np.ones(n), i / n]), (len(angle), 2, n))
+    i = np.array(at)
+    angle = 2 * np.pi * np.geomspace(0.5, n_ctx / 4, 200)[:, None] * i / n_ctx
+    flat = np.broadcast_to(np.stack([np.ones(len(i)), i / n_ctx]), (len(angle), 2, len(i)))
     shapes = np.concatenate([flat, np.cos(angle)[:, None], np.sin(angle)[:, None]], axis=1)
     return np.linalg.qr(np.swapaxes(shapes, 1, 2))[0]
 

@@ -271,12 +271,18 @@ def _specificity(ax: Axes, at_one: pd.DataFrame, random: str) -> None:
     order = [d for d in dict.fromkeys(at_one["direction"]) if d != random] + [random]
     table = at_one.pivot(index="direction", columns="readout", values="share").loc[order]
     bound = max(1.0, float(table.abs().to_numpy().max()))
-    sns.heatmap(table, ax=ax, vmin=-bound, vmax=bound, cmap=SIGNED, annot=True, fmt=".2f",
+    sns.heatmap(table, ax=ax, vmin=-bound, vmax=bound, cmap=SIGNED, annot=table.map(_signed),
+                fmt="",
                 annot_kws={"size": 8.5}, linewidths=0.5, linecolor="white",
                 cbar_kws={"label": "share of the swap's effect"})  # fmt: skip
     ax.set(xlabel="readout", ylabel="", title="at alpha = 1")
     ax.tick_params(length=0, labelrotation=0, labelsize=8)
     ax.tick_params(axis="x", labelrotation=20)
+
+
+def _signed(value: float) -> str:
+    shown = f"{value:.2f}"
+    return "0" if float(shown) == 0 else shown.replace("-", "−")
 
 
 def cosine_histograms(histogram: pd.DataFrame, ax: Axes | None = None) -> Figure:
