@@ -78,8 +78,8 @@ def _strip(tables: dict[str, Table]) -> FigurePart:
         ),
         answer=Sentence(
             "After “{prompt}” the first token drawn is {piece} with probability {probability:.2f} "
-            "(rank {rank}); a uniform choice among the {d_vocab} tokens would give each {uniform:.5f}. "
-            "Each draw is appended and read at the next step.",
+            "(rank {rank}); a uniform choice among the {d_vocab} tokens would give each "
+            "{uniform:.5f}. Each draw is appended and read at the next step.",
             prompt=Cell("steps", 0, "prompt"),
             piece=Cell("steps", 0, "piece"),
             probability=Cell("steps", 0, "probability"),
@@ -270,6 +270,7 @@ def _identities(tables: dict[str, Table]) -> FigurePart:
 
 def _beams(tables: dict[str, Table]) -> FigurePart:
     last = len(tables["beams"].frame) - 1
+    changed = row_of_least(tables["beam_temperature"], "same")
     cells = {
         "greedy": Cell("beams", 0, "found"),
         "wide": Cell("beams", last, "found"),
@@ -277,8 +278,8 @@ def _beams(tables: dict[str, Table]) -> FigurePart:
         "low": Cell("beams", last, "ci_low"),
         "high": Cell("beams", last, "ci_high"),
         "n": Cell("beams", last, "n"),
-        "same": Cell("beam_temperature", 0, "same"),
-        "cold": Cell("beam_temperature", 0, "temperature"),
+        "same": Cell("beam_temperature", changed, "same"),
+        "other": Cell("beam_temperature", changed, "temperature"),
     }
     return FigurePart(
         name="beams",
@@ -287,20 +288,19 @@ def _beams(tables: dict[str, Table]) -> FigurePart:
         alt=Sentence(
             "Left, share of prompts where the best beam is the best continuation: {greedy:.2f} "
             "for greedy choice, {wide:.2f} with {width} beams. Right, share where a temperature "
-            "leaves the best continuation as it is: {same:.2f} at T = {cold:g}.",
-            **{n: cells[n] for n in ("greedy", "wide", "width", "same", "cold")},
+            "leaves the best continuation as it is: {same:.2f} at T = {other:g}.",
+            **{n: cells[n] for n in ("greedy", "wide", "width", "same", "other")},
         ),
         answer=Sentence(
             "{width} beams find it for {wide:.2f} of {n} prompts (95 % interval {low:.2f} to "
-            "{high:.2f}), greedy choice for {greedy:.2f}. With another temperature at every step "
-            "another continuation would be the best: at T = {cold:g} it stays the same for "
-            "{same:.2f}.",
+            "{high:.2f}), greedy choice for {greedy:.2f}. A temperature at every step may "
+            "change which one it is: at T = {other:g} it stays the same for {same:.2f}.",
             **cells,
         ),
         tables=("beams", "beam_temperature"),
         how_to_read="The best continuation is known for certain: every beginning that could still "
-        "win was read. Beams use no temperature; the right panel shows that one would change the "
-        "ranking, since it weighs steps differently.",
+        "win was read. Beams use no temperature; the right panel shows how often one would change "
+        "the ranking, since it weighs steps differently.",
         change_our_mind=Sentence(
             "Greedy choice that finds it as often: then beams would be of no use. It does for "
             "{greedy:.2f} of the prompts, {width} beams for {wide:.2f}.",

@@ -149,21 +149,21 @@ def _beam(tables: dict[str, Table]) -> Finding:
             "Beam search keeps the best beginnings by summed log-probability and takes no "
             "temperature; on this model the best continuation could not be found for certain.",
         )
-    last = len(beams) - 1
+    last, changed = len(beams) - 1, row_of_least(tables["beam_temperature"], "same")
     row, greedy = beams.iloc[last], beams.iloc[0]
     cells: dict[str, Any] = {
         "width": Cell("beams", last, "width"),
         "found": Cell("beams", last, "found"),
         "greedy": Cell("beams", 0, "found"),
-        "same": Cell("beam_temperature", 0, "same"),
-        "cold": Cell("beam_temperature", 0, "temperature"),
+        "same": Cell("beam_temperature", changed, "same"),
+        "other": Cell("beam_temperature", changed, "temperature"),
         "n": Cell("beams", last, "n"),
     }
     template = (
         "Beam search is deterministic, keeps the best beginnings by summed log-probability and "
         "uses no temperature: {width} beams find the best continuation for {found:.2f} of {n} "
-        "prompts (greedy: {greedy:.2f}), and T = {cold:g} at every step would leave it the best "
-        "for {same:.2f} only."
+        "prompts (greedy: {greedy:.2f}), and at T = {other:g} in every step it stays the "
+        "best for {same:.2f}."
     )
     if "wide_beam" in tables:
         template += " As many beams as tokens equal exhaustive search within {deviation:.1e} nats."

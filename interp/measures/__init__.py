@@ -49,6 +49,8 @@ _HOME = {
     "binomial_mean_deviation": "sampling",
     "bootstrap_interval": "statistics",
     "bpe_pieces": "tokenization",
+    "bpe_steps": "tokenization",
+    "bpe_words": "tokenization",
     "calibration_error": "calibration",
     "calibration_gain": "calibration",
     "causal_effects": "ablation",

@@ -82,9 +82,9 @@ def pieces_per_word(tokenizer: Any, groups: Mapping[str, Sequence[str]]) -> pd.D
 
     Returns:
         One row per word: `group`, `word`, `pieces` (of the bare word), `pieces_after_space`,
-        `same_token` (both forms begin with the same token), `bytes` (UTF-8, the most a byte-level
-        vocabulary can need), `characters`, `round_trip` (decoding gives the word back), `known`
-        (False: the vocabulary cannot spell it, and the counts are NaN).
+        `space_joined` (the first token after a space holds the space and more), `round_trip`
+        (decoding gives the word back), `known` (False: the vocabulary cannot spell it, and the
+        counts are NaN), `bytes` (UTF-8, the most a byte-level vocabulary can need), `characters`.
     """
     rows = []
     for group, words in groups.items():
@@ -102,13 +102,18 @@ def pieces_per_word(tokenizer: Any, groups: Mapping[str, Sequence[str]]) -> pd.D
                 | {
                     "pieces": float(len(bare)) if known else np.nan,
                     "pieces_after_space": float(len(spaced)) if known else np.nan,
-                    "same_token": bool(known and bare[0] == spaced[0]),
+                    "space_joined": bool(known and _joins_space(tokenizer, spaced)),
                     "round_trip": bool(known and tokenizer.decode(bare).strip() == word),
                     "known": known,
                 }
             )
-    order = ["group", "word", "pieces", "pieces_after_space", "same_token", "round_trip", "known"]
+    order = ["group", "word", "pieces", "pieces_after_space", "space_joined", "round_trip", "known"]
     return pd.DataFrame(rows)[[*order, "bytes", "characters"]]
+
+
+def _joins_space(tokenizer: Any, ids: Sequence[int]) -> bool:
+    first = tokenizer.str_tokens(ids[:1])[0]
+    return first.startswith(" ") and first != " "
 
 
 def space_twins(
@@ -212,6 +217,37 @@ def bpe_pieces(merges: Iterable[Merge], word: str) -> list[str]:
     for pair in merges:
         found = _merged(found, pair)
     return list(found)
+
+
+def bpe_steps(merges: Sequence[Merge], word: str) -> pd.DataFrame:
+    """One word through the merges: its pieces after each merge that changes it.
+
+    Returns:
+        One row per stage, the bytes first: `merges` (made so far), `pieces` (readable), `n`.
+    """
+    found = tuple(word)
+    rows = [(0, " | ".join(map(readable, found)), len(found))]
+    for step, pair in enumerate(merges, 1):
+        after = _merged(found, pair)
+        if after != found:
+            found = after
+            rows.append((step, " | ".join(map(readable, found)), len(found)))
+    return pd.DataFrame(rows, columns=["merges", "pieces", "n"])
+
+
+def bpe_words(merges: Sequence[Merge], words: Sequence[str]) -> pd.DataFrame:
+    """Pieces of words that stand after a space.
+
+    Returns:
+        One row per word: `word`, `pieces`, `bytes`, `space_joined` (the first piece holds the
+        space and more).
+    """
+    rows = []
+    for word in words:
+        spelled = "".join(_CHARACTERS[byte] for byte in f" {word}".encode())
+        found = bpe_pieces(merges, spelled)
+        rows.append((word, len(found), len(spelled), len(found[0]) > 1))
+    return pd.DataFrame(rows, columns=["word", "pieces", "bytes", "space_joined"])
 
 
 def compression(text: str, merges: Sequence[Merge]) -> pd.DataFrame:
