@@ -128,7 +128,7 @@ def _phrases(
     n: int,
     n_ctx: int,
     wanted,
-) -> Iterator[tuple[str, list[int], int]]:
+) -> Iterator[tuple[str, tuple[int, ...], int]]:
     """`n` different paraphrases of each group: (group, tokens up to the word, its position).
 
     `wanted(parse)` gives the group and the index of the word, or None.
@@ -150,7 +150,7 @@ def _phrases(
         if len(of_group) < n and len(tokens) <= n_ctx:
             of_group[tokens] = None
     for group in groups:
-        yield from ((group, list(tokens), len(tokens) - 1) for tokens in found[group])
+        yield from ((group, tokens, len(tokens) - 1) for tokens in found[group])
 
 
 MOLES = dict(zip(("species", "count", "take"), (phrase for _, phrase in MEANT), strict=True))

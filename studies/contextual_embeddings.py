@@ -69,13 +69,14 @@ def run(
             "needs the small language's vocabulary or a tokenizer that can spell English"
         )
     random = _prompts.with_random_weights(model, config.seed)
+    read, read_random = (_Reader(one, config.batch_size) for one in (model, random))
     say("words in general", 1, steps)
     tables = _general_tables(model, random, contexts, config)
     say("senses", 2, steps)
-    tables |= _sense_tables(model, random, contexts, config)
+    tables |= _sense_tables(read, read_random, contexts, config)
     say("the lectures' phrases and pictures", 3, steps)
-    tables |= _phrase_tables(model, random, contexts, config)
-    tables |= _picture_tables(model, random, contexts, tables, config)
+    tables |= _phrase_tables(read, read_random, contexts, config)
+    tables |= _picture_tables(read, read_random, contexts, tables, config)
     say("cues before and after", 4, steps)
     tables |= _cue_tables(model, random, contexts, config)
     tables |= _identity_tables(model, contexts) | _class_tables(model, config)
@@ -113,6 +114,25 @@ def _sized(config: Config) -> Config:
         n_windows=at_most(config.n_windows, 24, 8),
         n_resamples=min(config.n_resamples, 499) if config.quick else config.n_resamples,
     )
+
+
+class _Reader:
+    """`measures.word_vectors` of one model; a use that was read before costs nothing."""
+
+    def __init__(self, model: "HookedGPT", batch_size: int) -> None:
+        self.model = model
+        self._batch_size = batch_size
+        self._found: dict[tuple, np.ndarray] = {}
+
+    def __call__(self, uses: "WordUses") -> np.ndarray:
+        """Vectors of the uses, `[layer use d_model]`."""
+        keys = list(zip(uses.tokens, uses.positions, strict=True))
+        new = [i for i, key in enumerate(keys) if key not in self._found]
+        if new:
+            some = uses.only(new)
+            read = measures.word_vectors(self.model, some.tokens, some.positions, self._batch_size)
+            self._found |= {keys[i]: read[:, at] for at, i in enumerate(new)}
+        return np.stack([self._found[key] for key in keys], axis=1)
 
 
 # ------------------------------------------------------------------------------ words in general
@@ -189,14 +209,13 @@ def _halves(uses: "WordUses") -> tuple[list[int], list[int]]:
 
 
 def _sense_tables(
-    model: "HookedGPT", random: "HookedGPT", contexts: "Contexts", config: Config
+    read: "_Reader", read_random: "_Reader", contexts: "Contexts", config: Config
 ) -> dict[str, Table]:
     import pandas as pd
 
     uses, options = contexts.uses, {"n_resamples": config.n_resamples, "seed": config.seed}
-    vectors = measures.word_vectors(model, uses.tokens, uses.positions, config.batch_size)
-    random_vectors = measures.word_vectors(random, uses.tokens, uses.positions, config.batch_size)
-    bags = measures.context_bags(model, uses)
+    vectors, random_vectors = read(uses), read_random(uses)
+    bags = measures.context_bags(read.model, uses)
     choose, confirm = _halves(uses)
     chosen = measures.sense_separation(vectors[:, choose], uses.only(choose))
     by_layer = measures.separation_by_layer(chosen, **options)
@@ -209,7 +228,7 @@ def _sense_tables(
     random_frame = measures.separation_by_layer(control, **options)
     for name in ("auc", "ci_low", "ci_high"):
         frame[f"random_{name}"] = random_frame[name]
-    corrected = _without_position(model, vectors, uses)[:, confirm]
+    corrected = _without_position(read.model, vectors, uses)[:, confirm]
     frame["corrected_auc"] = measures.separation_by_layer(
         measures.sense_separation(corrected, tested), **options
     )["auc"]
@@ -314,14 +333,14 @@ def _arrival(cells: "pd.DataFrame", config: Config) -> dict[str, float]:
 
 
 def _phrase_tables(
-    model: "HookedGPT", random: "HookedGPT", contexts: "Contexts", config: Config
+    read: "_Reader", read_random: "_Reader", contexts: "Contexts", config: Config
 ) -> dict[str, Table]:
     import pandas as pd
 
     parts, nearest = [], []
     for word, known in contexts.known.items():
-        part = _profile(model, known, contexts.examples[word], config)
-        control = _profile(random, known, contexts.examples[word], config)
+        part = _profile(read, known, contexts.examples[word], config)
+        control = _profile(read_random, known, contexts.examples[word], config)
         part.insert(0, "word", word)
         part["random_cosine"] = control["cosine"]
         part["meant"] = [contexts.meant[word, e] == s for e, s in part[["example", "sense"]].values]
@@ -365,30 +384,35 @@ def _phrase_tables(
 
 
 def _profile(
-    model: "HookedGPT", known: "WordUses", shown: "WordUses", config: Config
+    read: "_Reader", known: "WordUses", shown: "WordUses", config: Config
 ) -> "pd.DataFrame":
     """Cosines of phrases with senses, one row per phrase, sense and layer, over paraphrases."""
     import pandas as pd
 
     profile = measures.sense_profile(
-        measures.word_vectors(model, shown.tokens, shown.positions, config.batch_size),
-        [f"{i}" for i in range(len(shown))],
-        measures.word_vectors(model, known.tokens, known.positions, config.batch_size),
+        read(shown),
+        list(range(len(shown))),
+        read(known),
         list(known.senses),
     )
-    profile["example"] = [shown.senses[int(i)] for i in profile["example"]]
-    keys = ["example", "sense", "layer"]
-    rows = []
-    for key, group in profile.groupby(keys, sort=False):
-        values = group["cosine"].to_numpy()[:, None]
-        low, high = measures.bootstrap_interval(values, min(config.n_resamples, 499), config.seed)
-        rows.append((*key, values.mean(), low[0], high[0], len(values)))
-    return pd.DataFrame(rows, columns=[*keys, "cosine", "ci_low", "ci_high", "n"])
+    parts = []
+    for example in dict.fromkeys(shown.senses):
+        of_example = profile[profile["example"].map(shown.senses.__getitem__) == example]
+        table = of_example.pivot_table(
+            index="example", columns=["sense", "layer"], values="cosine", sort=False
+        )
+        low, high = measures.bootstrap_interval(table.to_numpy(), config.n_resamples, config.seed)
+        part = table.columns.to_frame(index=False).assign(
+            cosine=table.mean().to_numpy(), ci_low=low, ci_high=high, n=len(table)
+        )
+        part.insert(0, "example", example)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
 def _picture_tables(
-    model: "HookedGPT",
-    random: "HookedGPT",
+    read: "_Reader",
+    read_random: "_Reader",
     contexts: "Contexts",
     tables: dict[str, Table],
     config: Config,
@@ -399,9 +423,8 @@ def _picture_tables(
     layer = int(tables["senses_overview"].frame["layer"].iloc[0])
     uses = contexts.known["mole"]
     points, facts = [], []
-    for name, subject in (("the model", model), ("random weights", random)):
-        vectors = measures.word_vectors(subject, uses.tokens, uses.positions, config.batch_size)
-        some, fact = measures.pictures(vectors[layer], list(uses.senses), config.seed)
+    for name, reader in (("the model", read), ("random weights", read_random)):
+        some, fact = measures.pictures(reader(uses)[layer], list(uses.senses), config.seed)
         some.insert(0, "of", name)
         fact.insert(0, "of", name)
         points.append(some)

@@ -1,5 +1,7 @@
 """Cosines between uses of a word: how much context is in them, and whether it is the sense."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
@@ -254,7 +256,7 @@ def same_sense_halves(uses: WordUses) -> tuple[WordUses, Int[np.ndarray, " use"]
 
 
 def sense_profile(
-    examples: Vectors, example_names: list[str], vectors: Vectors, senses: list[str]
+    examples: Vectors, example_names: list[Any], vectors: Vectors, senses: list[str]
 ) -> pd.DataFrame:
     """How near some uses of a word lie to the mean of each of its senses, layer by layer.
 
