@@ -8,6 +8,7 @@ import pandas as pd
 from interp import plots
 from interp.reporting import Cell, FigurePart, Sentence, Table, views
 from studies._attention_figures import cells_of
+from studies.unembedding import NOISE, ROUNDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ def knows_nothing(tables: Tables) -> bool:
 
 def headline(tables: Tables) -> Sentence:
     """The answer in one sentence."""
-    eight = place(tables, "rounding", "readout", "8-bit")
+    eight = place(tables, "rounding", "readout", ROUNDED.format(8))
     cost = cells_of("cost_overview", "share", "d_vocab")
     rounding = cell_map("rounding", eight, {"kl": "kl_nats", "top1": "top1"})
     if "paths" not in tables:
@@ -192,9 +193,9 @@ def _losses(tables: Tables) -> FigurePart:
 
 
 def _rounding(tables: Tables) -> FigurePart:
-    eight, four = (place(tables, "rounding", "readout", f"{bits}-bit") for bits in (8, 4))
-    noisy = place(tables, "rounding", "readout", "8-bit noise")
-    four_noisy = place(tables, "rounding", "readout", "4-bit noise")
+    eight, four = (place(tables, "rounding", "readout", ROUNDED.format(bits)) for bits in (8, 4))
+    noisy = place(tables, "rounding", "readout", NOISE.format(8))
+    four_noisy = place(tables, "rounding", "readout", NOISE.format(4))
     e = cell_map(
         "rounding", eight,
         {"kl": "kl_nats", "low": "kl_nats_low", "high": "kl_nats_high", "top1": "top1",

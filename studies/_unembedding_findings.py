@@ -3,7 +3,7 @@
 from interp.reporting import Cell, Finding, Sentence
 from studies._attention_figures import cells_of
 from studies._unembedding_figures import Tables, cell_map, knows_nothing, place, row_of
-from studies.unembedding import HARMLESS, MARGIN
+from studies.unembedding import HARMLESS, MARGIN, NOISE, ROUNDED
 
 GPT2_ENTRIES = 768 * 50_257
 ROUNDING = 1e-9  # of a probability in double precision, however large the logits
@@ -269,10 +269,10 @@ def _on_cost(tables: Tables) -> Finding:
 
 
 def _on_rounding(tables: Tables) -> Finding:
-    eight, four = (place(tables, "rounding", "readout", f"{bits}-bit") for bits in (8, 4))
+    eight, four = (place(tables, "rounding", "readout", ROUNDED.format(bits)) for bits in (8, 4))
     row, noise = (
         row_of(tables, "rounding", i)
-        for i in (eight, place(tables, "rounding", "readout", "8-bit noise"))
+        for i in (eight, place(tables, "rounding", "readout", NOISE.format(8)))
     )
     harmless = row["cost_nats_high"] < HARMLESS
     verdict = "holds" if harmless else "fails" if row["cost_nats_low"] > HARMLESS else "undecided"

@@ -26,6 +26,7 @@ NAME = "unembedding"
 HARMLESS = 0.01  # nats per token; declared beforehand: what rounding may cost
 MARGIN = 0.05  # nats; declared beforehand: what counts as more than a control
 BITS = (8, 4)
+ROUNDED, NOISE = "rounded to {} bits", "noise as long as {} bits"
 EXACT = "exact entropy of the language"
 FLOOR = 1e-6  # least probability in the language's own table; its zeros have no logarithm
 MOST_LARGE = 12  # windows for a vocabulary too large for quick tables
@@ -234,9 +235,12 @@ def _readout_tables(
     each = measures.readout_effects(model, windows, readouts, min(config.batch_size, 8))
     summary = _summed(each, config)
     lens = _lens_table(summary, model.config.n_layers)
-    rounding = summary[summary["readout"].str.contains("bit")].copy()
-    rounding["bits"] = [int(name.split("-")[0]) for name in rounding["readout"]]
-    rounding["kind"] = ["noise" if "noise" in name else "rounded" for name in rounding["readout"]]
+    kinds = {name.format(b): (name, b) for b in BITS for name in (ROUNDED, NOISE)}
+    rounding = summary[summary["readout"].isin(list(kinds))].copy()
+    rounding["bits"] = [kinds[name][1] for name in rounding["readout"]]
+    rounding["kind"] = [
+        "rounded" if kinds[name][0] == ROUNDED else "noise" for name in rounding["readout"]
+    ]
     shape = model.config.d_vocab, model.config.d_model
     rounding["bytes"] = [measures.stored_bytes(*shape, bits) for bits in rounding["bits"]]
     rounding["full_bytes"] = measures.stored_bytes(*shape, 32)
@@ -272,8 +276,8 @@ def _rounded(model: "HookedGPT", config: Config) -> list[Any]:
         numbers, scales = measures.quantised_rows(rows, bits)
         rounded = numbers * scales
         noisy = measures.equal_noise(rows, rounded, config.seed)
-        made.append(measures.Readout(f"{bits}-bit", W_U=rounded.T))
-        made.append(measures.Readout(f"{bits}-bit noise", W_U=noisy.T))
+        made.append(measures.Readout(ROUNDED.format(bits), W_U=rounded.T))
+        made.append(measures.Readout(NOISE.format(bits), W_U=noisy.T))
     return made
 
 
@@ -360,8 +364,8 @@ def _ladder(
         "uniform",
         "token frequencies",
         "without the final norm",
-        "4-bit",
-        "8-bit",
+        ROUNDED.format(4),
+        ROUNDED.format(8),
         "the model",
     ]
     by_prompt = {name: each.loc[each["readout"] == name, "loss"].to_numpy() for name in names}

@@ -131,7 +131,8 @@ def _profile(ax: Axes, rows: pd.DataFrame, senses: Sequence[str]) -> None:
             label=visible_words(sense),
         )  # fmt: skip
     meant = rows[rows["meant"]]
-    ax.plot(meant["layer"], meant["random_cosine"], **_RANDOM)
+    control = _RANDOM | {"label": "random weights, the sense that is meant"}
+    ax.plot(meant["layer"], meant["random_cosine"], **control)
     ax.set_ylim(-1.05, 1.05)
     ax.set_xlabel("layer")
     _layer_axis(ax, rows["layer"])

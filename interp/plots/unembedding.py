@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from interp.plots.labels import visible_token
+from interp.plots.labels import power_of_ten, visible_token
 from interp.plots.style import INK, MUTED, OKABE_ITO, axes_of, figure, figure_style, plain_text
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -39,7 +39,7 @@ def bias_scatter(points: pd.DataFrame, label: str) -> Figure:
                 row = points.loc[place]
                 right = row["frequency"] > points["frequency"].median()
                 ax.annotate(
-                    visible_token(row["token"], 14), (row["frequency"], row[name]), fontsize=8.5,
+                    f"“{visible_token(row['token'], 14)}”", (row["frequency"], row[name]), fontsize=8.5,
                     xytext=(-4 if right else 4, 4), textcoords="offset points",
                     ha="right" if right else "left",
                 )  # fmt: skip
@@ -118,6 +118,8 @@ def rounding_dots(frame: pd.DataFrame) -> Figure:
             ax.set_title(label, fontsize=10)
             if name == "kl_nats" and (frame["kl_nats"] > 0).all():
                 ax.set_yscale("log")
+                ax.yaxis.set_major_formatter(lambda value, _: power_of_ten(value))
+                ax.yaxis.set_minor_formatter(lambda value, _: "")
             if name == "cost_nats":
                 ax.axhline(0, color=INK, lw=0.8)
         handles, names = grid[0].get_legend_handles_labels()
@@ -174,6 +176,7 @@ def cost_curves(curve: pd.DataFrame, ax: Axes | None = None) -> Figure:
                 own["d_vocab"], own["share"], marker, color=colour, ms=9, mec="white", label=label
             )
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         ax.set_ylim(0, 1)
         ax.set_xlabel("tokens in the vocabulary")
         ax.set_ylabel("share of the operations, short context")
@@ -200,6 +203,7 @@ def spectra(frame: pd.DataFrame, bound: int, ax: Axes | None = None) -> Figure:
             )  # fmt: skip
         ax.axvline(bound, color=INK, lw=1.2, ls="--", label=f"width + 1 = {bound}")
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(lambda value, _: power_of_ten(value))
         ax.set_xlabel("singular value, largest first")
         ax.set_ylabel("over the largest")
         made.legend(loc="outside lower center", ncols=3, frameon=False)
