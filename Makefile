@@ -19,6 +19,7 @@ test: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/head_roles.py
 	$(BIN)/python benchmarks/loading_memory.py
 	$(BIN)/python benchmarks/parity.py
 

@@ -1,10 +1,12 @@
 """All head roles with their nulls against the forward passes that they need.
 
 GPT-2 small's shape with random weights, 64 prompts of 64 tokens, 5,000 permutations. The detectors
-run every version of the prompts once; the time of the same passes without any reading is the bar.
-Writes benchmarks/results/head_roles.csv.
+run every version of the prompts once. Two rows are written: against `forward` as a user calls it,
+which is the bar, and against the blocks alone, without the unembedding that the detectors do not
+need. Times are processor seconds, and ours and the passes take turns for some rounds, of which the
+shortest counts, since other work on the machine disturbs. Writes benchmarks/results/head_roles.csv.
 
-    python benchmarks/head_roles.py [--layers 12] [--prompts 64] [--repeats 1] [--threads 1]
+    python benchmarks/head_roles.py [--layers 12] [--prompts 64] [--rounds 3] [--threads 1]
 """
 
 import argparse
@@ -32,7 +34,7 @@ def main():
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--permutations", type=int, default=5000)
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
@@ -46,41 +48,49 @@ def main():
     successor = np.arange(1, config.d_vocab + 1)
     successor[-2:] = -1
     suite = suite_of(prompts, config.d_vocab - 1, successor=successor)
-    passes, whole, roles = [], [], []
-    with torch.inference_mode(False), torch.no_grad():
+    jobs = {
+        "blocks": lambda: run_versions(model, suite, config.n_layers),
+        "roles": lambda: detect_roles(model, [suite], n_permutations=options.permutations),
+        "forward": lambda: run_versions(model, suite, None),
+    }
+    seconds = {name: [] for name in jobs}
+    with torch.no_grad():
         model(torch.zeros(1, 8, dtype=torch.long))
-        for _ in range(options.repeats):
-            passes.append(timed(lambda: run_versions(model, suite, config.n_layers)))
-            roles.append(
-                timed(lambda: detect_roles(model, [suite], n_permutations=options.permutations))
-            )
-            whole.append(timed(lambda: run_versions(model, suite, None)))
-    versions = sum(len(scene.versions) * len(scene) for scene in suite.scenes)
-    row = {
+        for _ in range(options.rounds):
+            for name, job in jobs.items():
+                seconds[name].append(timed(job))
+    shortest = {name: min(times) for name, times in seconds.items()}
+    facts = {
         "layers": options.layers,
         "prompts": options.prompts,
         "tokens": options.tokens,
-        "passes": versions,
+        "passes": sum(len(scene.versions) * len(scene) for scene in suite.scenes),
         "permutations": options.permutations,
         "threads": options.threads,
-        "blocks_s": round(min(passes), 2),
-        "forward_s": round(min(whole), 2),
-        "roles_s": round(min(roles), 2),
-        "ratio_to_forward": round(min(roles) / min(whole), 2),
-        "ratio_to_blocks": round(min(roles) / min(passes), 2),
-        "bar": BAR,
+        "rounds": options.rounds,
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "load": round(os.getloadavg()[0], 1),
         "torch": torch.__version__,
     }
+    rows = [
+        {
+            "against": said,
+            "peer_s": round(shortest[peer], 2),
+            "roles_s": round(shortest["roles"], 2),
+            "ratio": round(shortest["roles"] / shortest[peer], 2),
+            "bar": BAR,
+            **facts,
+        }
+        for peer, said in (("forward", "forward"), ("blocks", "blocks without unembedding"))
+    ]
     options.out.parent.mkdir(exist_ok=True)
     with options.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, row)
+        writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
-        writer.writerow(row)
-    for name, value in row.items():
-        print(f"{name:>18}  {value}")
-    print(f"{'bar reached':>18}  {row['ratio_to_forward'] <= BAR}")
+        writer.writerows(rows)
+    for row in rows:
+        print(f"{row['against']}: {row['ratio']}× ({row['roles_s']} s against {row['peer_s']} s)")
+    print(f"bar of {BAR}× against forward reached: {rows[0]['ratio'] <= BAR}")
 
 
 def run_versions(model, suite, stop_at_layer):
@@ -93,9 +103,9 @@ def run_versions(model, suite, stop_at_layer):
 
 
 def timed(call):
-    started = time.perf_counter()
+    started = time.process_time()
     call()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def sized(model: "HookedGPT", config: Config) -> "Sizes":
         n_pruning=16 if many else 32,
         n_subsets=3 if many else 8,
         n_sums=16 if many else 64,
-        n_pairs=4 if many else 12,
+        n_pairs=6 if many else 12,
         with_seeds=not config.quick,
     )
     if config.quick:
@@ -134,7 +134,7 @@ def sized(model: "HookedGPT", config: Config) -> "Sizes":
         )
     if config.quick and many:
         fewer = {"n_causal": 6, "n_ablated": 12, "n_pruning": 6, "n_subsets": 2, "n_sums": 6}
-        sizes = replace(sizes, n_pairs=4, **fewer)
+        sizes = replace(sizes, **fewer)
     return replace(sizes, n_causal=min(sizes.n_causal, n_prompts))
 
 

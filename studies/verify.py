@@ -6,7 +6,7 @@ keys then say what was found, missed and mistaken. Models in which nothing is pl
 something is found all the same.
 
     python studies/verify.py            the fast set, about a minute on two cores
-    python studies/verify.py --full     more seeds, sizes and noise
+    python studies/verify.py --full     more seeds, sizes and noise, about ten minutes
 """
 
 import json
@@ -44,7 +44,7 @@ class Config:
     """Measure how often the detectors of head roles are wrong, on models whose heads are known."""
 
     full: bool = False
-    """More seeds, sizes and disguises: some minutes."""
+    """More seeds, sizes and disguises: about ten minutes on one core."""
     seed: int = 0
     """First seed of models, disguises, prompts and permutations; others count up from it."""
     n_seeds: int | None = None
@@ -393,7 +393,7 @@ def _matrix(confusion: "pd.DataFrame") -> "pd.DataFrame":
 
 def main(config: Config) -> int:
     """Run, print and write; 0 if every bar is reached, else 1."""
-    result = run(config, None if config.no_progress else _say)
+    result = run(config, None if config.no_progress else _Said())
     folder = write(result, config)
     if config.json:
         records = {name: table.to_dict("records") for name, table in result.tables.items()}
@@ -415,9 +415,20 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
-def _say(what: str, done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{what}: {done} of {total}   ", end="\n" if done == total else "", file=sys.stderr)
+class _Said:
+    """Progress on standard error: one line that counts on a terminal, else a line per stage."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.live = sys.stderr.isatty()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        seconds = time.monotonic() - self.started
+        line = f"{what}: {done} of {total}, {seconds:.0f} s since the start"
+        if self.live:
+            print(f"\r{line}   ", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        elif done == total:
+            print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 from interp.core import GPTConfig, HookedGPT, InitScales, InputError
 from interp.corpus import Language, TriggerTask
 from interp.reporting import write_report
-from studies import _english, _prompts, head_roles
+from studies import _english, _head_roles_findings, _prompts, head_roles
 
 QUICK = head_roles.Config(quick=True, limit=24, seed=3)
 CLAIMS = [61, 62, 63, 103, 104, 105, 106]
@@ -73,18 +73,38 @@ def test_the_study_answers_its_claims(on_language):
 def test_verdicts_on_the_softmax_follow_the_numbers(on_language, changes, verdicts):
     total = on_language.tables["sums_total"]
     changed = dataclasses.replace(total, frame=total.frame.assign(**changes))
-    found = head_roles._on_softmax(on_language.tables | {"sums_total": changed})
+    found = _head_roles_findings.on_softmax(on_language.tables | {"sums_total": changed})
     assert [finding.verdict for finding in found] == verdicts
 
 
 def test_text_of_the_language_decides(on_language):
-    heads = on_language.tables["heads"].frame
-    assert set(heads["prompts"]) == {"own language"}
-    assert len(heads) == 4 * 2 * 2
-    assert set(on_language.tables["heads_all_prompts"].frame["prompts"]) == {
-        "own language",
-        "random tokens",
-    }
+    tests = on_language.tables["tests"].frame
+    assert set(tests["prompts"]) == {"own language", "random tokens"}
+    deciding = tests[tests["decisive"] & tests["role"].isin(["local", "first_token", "copying"])]
+    assert set(deciding["prompts"]) == {"own language"}
+    strength = on_language.tables["role_strength"].frame
+    assert (strength.groupby("role").size() == 2 * 2).all()
+
+
+def test_one_criterion_labels_heads_everywhere(on_language):
+    """Labels in the atlas, the list of labels and the summary are the same heads."""
+    tables = on_language.tables
+    atlas = tables["role_strength"].frame.query("label")
+    listed = tables["labels"].frame
+    pairs = [set(zip(of["name"], of["role"], strict=True)) for of in (atlas, listed)]
+    assert pairs[0] == pairs[1]
+    summary = tables["roles"].frame.set_index("role")["n_labelled"]
+    assert summary.sum() == len(listed) == tables["overview"].frame["n_labels"].iloc[0]
+
+
+def test_the_explorer_gets_every_head(on_language):
+    (figure,) = [one for one in on_language.figures if one.name == "weight_and_use"]
+    tokens = figure.view.data["tokens"]
+    assert figure.view.kind == "attention"
+    weight = figure.view.arrays["weight"]
+    assert weight.shape == (2, 2, len(tokens), len(tokens))
+    assert np.allclose(np.nansum(weight, -1), 1, atol=1e-6)
+    assert set(figure.view.arrays) == {"weight", "norm-weighted"}
 
 
 def test_the_lectures_sentence_is_shown(on_language):
@@ -100,21 +120,34 @@ def test_the_report_is_written_and_the_same_again(on_language, tmp_path):
             assert path.read_bytes() == (second / path.relative_to(first)).read_bytes(), path.name
     provenance = json.loads((first / "provenance.json").read_text())
     assert provenance["weights"].startswith("SHA-256 ")
-    assert provenance["options"]["n_permutations"] == 1000
+    assert provenance["options"]["n_permutations"] == 5000
     assert provenance["bos"] == Language().tokenizer.bos_policy
 
 
 def test_the_seed_decides_the_prompts():
     def prompts(seed):
-        config = head_roles.Config(n_prompts=24, seed=seed)
-        return _prompts.fingerprint(*head_roles._prompt_sets(language_model(), config))
+        sets = [make(language_model(), 12, seed) for make in (_prompts.random_prompts,
+                                                              _prompts.text_prompts)]  # fmt: skip
+        return _prompts.fingerprint(*sets)
 
     assert prompts(3) == prompts(3) != prompts(4)
 
 
+def test_models_of_many_heads_are_measured_on_less():
+    few, many = (
+        head_roles.sized(model(n_layers=n, n_heads=7), head_roles.Config(quick=True))
+        for n in (2, 10)
+    )
+    assert few.n_ablated is None and many.n_ablated == 12
+    assert many.n_prompts < few.n_prompts and many.n_causal >= 6
+    full = head_roles.sized(model(), head_roles.Config())
+    assert full.with_seeds and not few.with_seeds and full.n_prompts == 128
+    assert head_roles.sized(model(), head_roles.Config(limit=20)).n_prompts == 20
+
+
 def test_a_model_without_known_text_is_judged_on_random_tokens():
     result = head_roles.run(model(), QUICK)
-    assert set(result.tables["heads"].frame["prompts"]) == {"random tokens"}
+    assert set(result.tables["tests"].frame["prompts"]) == {"random tokens"}
     assert "kinds_of_prompts" not in [figure.name for figure in result.figures]
     assert [finding.claim for finding in result.findings] == CLAIMS
 
@@ -122,15 +155,16 @@ def test_a_model_without_known_text_is_judged_on_random_tokens():
 def test_the_trigger_task_decides_for_its_model():
     task = TriggerTask()
     result = head_roles.run(model(n_ctx=task.n_ctx, d_vocab=task.d_vocab), QUICK)
-    assert set(result.tables["heads"].frame["prompts"]) == {"trigger task"}
+    roles = result.tables["roles"].frame.set_index("role")["prompts"]
+    assert roles["previous_token"] == "trigger task"
 
 
 def test_models_that_read_english_read_stories():
     config = head_roles.Config(quick=True, limit=32)
     result = head_roles.run(model(Letters(), d_vocab=130), config)
-    heads = result.tables["heads"].frame
-    assert set(heads["prompts"]) == {"English stories"}
-    assert heads["n"].max() == len(_english.TEMPLATES) // 2  # templates are the units
+    tests = result.tables["tests"].frame.query("role == 'local' and decisive")
+    assert set(tests["prompts"]) == {"English stories"}
+    assert set(tests["n"]) == {len(_english.TEMPLATES) // 2}  # templates are the units
 
 
 def test_random_weights_mark_the_figure_uninformative():
@@ -147,7 +181,7 @@ def test_random_weights_mark_the_figure_uninformative():
 
 
 def test_a_limit_that_leaves_too_few_prompts_is_an_error():
-    with pytest.raises(InputError, match="at least six prompts of each half"):
+    with pytest.raises(InputError, match="in 6 prompts of either half"):
         head_roles.run(language_model(), head_roles.Config(limit=8))
 
 
