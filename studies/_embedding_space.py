@@ -180,7 +180,7 @@ def space_tables(given: Arrays, words: Material, sizes: Sizes) -> Tables:
         for name, some in (("the model", W_E), ("random weights", given.random[words.words]))
     ]
     dimensions = [
-        {"weights": name, **measures.variance_profile(some, seed=sizes.seed, n_boot=20)}
+        {"weights": name, **measures.variance_profile(some, seed=sizes.seed, n_boot=sizes.n_boot)}
         for name, some in (("the model", W_E), ("random weights", given.random[words.words]))
     ]
     return {

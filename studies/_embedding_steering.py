@@ -1,6 +1,6 @@
 """Steering along a direction of the embedding: what the next word makes of it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from interp.reporting import Table
 from studies._embedding_tables import Sizes, Tables
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from interp.core import HookedGPT
-    from interp.measures import SteeringReadout
+    from interp.measures.steering import SteeringReadout
 
 ALPHAS = (0.25, 0.5, 1.0, 1.5, 2.0)
 RANDOM = "random direction"
@@ -21,7 +21,9 @@ def steering_tables(model: "HookedGPT", W_E: "np.ndarray", words: Material, size
     """Each concept's words, moved along its own direction, others, and random ones."""
     import pandas as pd
 
-    parts, seeds = [], range(sizes.n_random_directions)
+    from interp.measures.steering import Move, steer
+
+    parts = []
     for relation, template, up, down in words.lists.readouts:
         if relation not in words.relations:
             continue
@@ -29,16 +31,15 @@ def steering_tables(model: "HookedGPT", W_E: "np.ndarray", words: Material, size
         if readout is None:
             continue
         own = _own(W_E, words.relations[relation], used, readout)
-        rows = {(relation, ALPHAS): own}
-        for other, ids in words.relations.items():
-            if other not in (relation, words.lists.null_relation):
-                rows[other, (1.0,)] = _along(W_E[ids].astype(float), own)
-        for (name, alphas), added in rows.items():
-            found = _steered(model, readout, added, alphas, sizes)
-            parts.append(found.assign(readout=relation, direction=name, draw=0))
-        for seed in seeds:
-            found = _steered(model, readout, _random(own, sizes.seed + seed), ALPHAS, sizes)
-            parts.append(found.assign(readout=relation, direction=RANDOM, draw=seed))
+        moves = [Move(relation, own, ALPHAS)]
+        others = [r for r in words.relations if r not in (relation, words.lists.null_relation)]
+        for other in others[: sizes.n_other_directions]:
+            ids = words.relations[other]
+            moves.append(Move(other, _along(W_E[ids].astype(float), own), (1.0,)))
+        for draw in range(sizes.n_random_directions):
+            moves.append(Move(RANDOM, _random(own, sizes.seed + draw), ALPHAS, draw))
+        found = steer(model, readout, moves, sizes.batch_size)
+        parts.append(found.assign(readout=relation))
     if not parts:
         return {}
     frame = pd.concat(parts, ignore_index=True)
@@ -72,7 +73,7 @@ def _readout(
     """Prompts with each pair's first and second word, and the numbers of the pairs used."""
     import numpy as np
 
-    from interp.measures import SteeringReadout
+    from interp.measures.steering import SteeringReadout
 
     before, _, after = template.partition("{}")
     # In the middle of a text, so with the space before it where the tokenizer keeps spaces.
@@ -119,18 +120,10 @@ def _along(pairs: "np.ndarray", own: "np.ndarray") -> "np.ndarray":
 def _random(own: "np.ndarray", seed: int) -> "np.ndarray":
     import numpy as np
 
-    from interp.measures import random_directions
+    from interp.measures.steering import random_directions
 
     direction = random_directions(own.shape[1], 1, seed)
     return direction * np.linalg.norm(own, axis=1, keepdims=True)
-
-
-def _steered(
-    model: "HookedGPT", readout: "SteeringReadout", added: "np.ndarray", alphas: Any, sizes: Sizes
-) -> "pd.DataFrame":
-    from interp.measures import steer
-
-    return steer(model, readout, added, alphas, sizes.batch_size)
 
 
 def _summary(frame: "pd.DataFrame", sizes: Sizes) -> "pd.DataFrame":

@@ -25,8 +25,10 @@ class Sizes:
     n_draws: int
     n_rotations: int
     n_random_directions: int
+    n_other_directions: int
     n_steered: int
     n_pairs: int
+    n_boot: int
     batch_size: int
     seed: int
 

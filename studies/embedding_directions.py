@@ -100,8 +100,10 @@ def _sizes(model: "HookedGPT", config: Config) -> Sizes:
         n_draws=min(few, config.n_draws),
         n_rotations=10 if large else 100,
         n_random_directions=(2 if large else 4) if config.quick else 8,
+        n_other_directions=3 if large and config.quick else 8,
         n_steered=steered if config.limit is None else min(steered, config.limit),
         n_pairs=8_000,
+        n_boot=6 if large else 20,
         batch_size=config.batch_size,
         seed=config.seed,
     )

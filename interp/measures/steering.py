@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,42 +39,52 @@ class SteeringReadout:
     pair: Int[np.ndarray, " prompt"]
 
 
+class Move(NamedTuple):
+    """A vector to add.
+
+    Attributes:
+        direction: its name.
+        added: what is added to each prompt's word at alpha = 1; it is multiplied by the prompt's
+            sign, so that it always leads to the other word of the pair.
+        alphas: how much of it.
+        draw: number, where several vectors bear one name.
+    """
+
+    direction: str
+    added: Float[np.ndarray, "prompt d_model"]
+    alphas: tuple[float, ...]
+    draw: int = 0
+
+
 @torch.no_grad()
 def steer(
-    model: HookedGPT,
-    readout: SteeringReadout,
-    added: Float[np.ndarray, "prompt d_model"],
-    alphas: Sequence[float],
-    batch_size: int = 32,
+    model: HookedGPT, readout: SteeringReadout, moves: Sequence[Move], batch_size: int = 32
 ) -> pd.DataFrame:
-    """Adds a vector to a word's embedding and reads the next word.
+    """Adds vectors to a word's embedding, one at a time, and reads the next word.
 
     Args:
         model: any HookedGPT.
         readout: prompts, and the words that tell.
-        added: what is added to each prompt's word at alpha = 1; it is multiplied by the prompt's
-            sign, so that it always leads to the other word of the pair.
-        alphas: how much of it.
+        moves: what is added.
         batch_size: prompts in one pass.
 
     Returns:
-        One row per prompt and alpha: `prompt`, `pair`, `alpha`, `moved` (logits: by how much mean
-        logit of `up` − mean logit of `down` moved, times the sign: positive is as the concept
-        says), `swap` (the same when the word itself is swapped for its partner), `kl_nats`
-        (KL(unsteered ‖ steered) over all next words), `side_kl_nats` (the same after the words of
-        the readout are taken out and the rest is renormalised).
+        One row per move, prompt and alpha: `direction`, `draw`, `prompt`, `pair`, `alpha`, `moved`
+        (logits: by how much mean logit of `up` − mean logit of `down` moved, times the sign:
+        positive is as the concept says), `swap` (the same when the word itself is swapped for its
+        partner), `kl_nats` (KL(unsteered ‖ steered) over all next words), `side_kl_nats` (the same
+        after the words of the readout are taken out and the rest is renormalised).
 
     Raises:
         InputError: the position is not inside the prompts.
 
-    Cost: a forward pass over the prompts for each alpha, and two more.
+    Cost: a forward pass over the prompts for each move and alpha, and two more.
     """
     if not 0 <= readout.at < readout.tokens.shape[1]:
         raise InputError(
             f"position {readout.at} is outside the prompts of {readout.tokens.shape[1]} tokens"
         )
     device, dtype = model.W_E.device, model.W_E.dtype
-    signed = torch.as_tensor(added * readout.sign[:, None]).to(device, dtype)
     parts = []
     for start in range(0, len(readout.tokens), batch_size):
         rows = slice(start, start + batch_size)
@@ -83,25 +94,24 @@ def steer(
         before, other = _last(model, tokens), _last(model, swapped)
         sign = torch.as_tensor(readout.sign[rows], device=device)
         swap = (_gap(other, readout) - _gap(before, readout)) * sign
-        for alpha in alphas:
-            after = _last(model, tokens, readout.at, alpha * signed[rows])
-            moved = (_gap(after, readout) - _gap(before, readout)) * sign
+        for move, alpha in [(one, alpha) for one in moves for alpha in one.alphas]:
+            signed = alpha * move.added[rows] * readout.sign[rows, None]
+            after = _last(model, tokens, readout.at, torch.as_tensor(signed).to(device, dtype))
             columns = {
-                "moved": moved,
+                "moved": (_gap(after, readout) - _gap(before, readout)) * sign,
                 "swap": swap,
                 "kl_nats": _kl(before, after),
                 "side_kl_nats": _kl(_without(before, readout), _without(after, readout)),
             }
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "prompt": np.arange(start, start + len(tokens)),
-                        "pair": readout.pair[rows],
-                        "alpha": float(alpha),
-                        **{name: value.double().cpu().numpy() for name, value in columns.items()},
-                    }
-                )
-            )
+            facts = {
+                "direction": move.direction,
+                "draw": move.draw,
+                "prompt": np.arange(start, start + len(tokens)),
+                "pair": readout.pair[rows],
+                "alpha": float(alpha),
+            }
+            values = {name: value.double().cpu().numpy() for name, value in columns.items()}
+            parts.append(pd.DataFrame(facts | values))
     return pd.concat(parts, ignore_index=True)
 
 
