@@ -1,5 +1,6 @@
 """Names as readers see them: heads, roles, tokens."""
 
+import math
 from numbers import Integral
 
 LONGEST_TOKEN = 24
@@ -25,3 +26,11 @@ def visible_token(token: str, longest: int = LONGEST_TOKEN) -> str:
     if len(shown) > longest:
         shown = shown[: longest - 1] + "…"
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown)
+
+
+def power_of_ten(value: float) -> str:
+    """10³ for 1000: Matplotlib writes powers as mathematics, which figures here do not read."""
+    if value <= 0:
+        return "0"
+    exponent = str(round(math.log10(value)))
+    return "10" + exponent.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from interp.plots.labels import power_of_ten
 from interp.plots.style import (
     INK,
     MUTED,
@@ -149,6 +150,8 @@ def costs_by_context(
         for number, (name, context) in enumerate(marks.items()):
             ax.axvline(context, color=INK, lw=1.1, ls=("--", ":")[number % 2], label=name)
         ax.set(xscale="log", yscale="log")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(lambda value, place: power_of_ten(value))
         ax.set_xlabel("context, tokens (logarithmic)")
         ax.set_ylabel("operations per token (logarithmic)")
         made.legend(loc="outside lower center", ncols=3, frameon=False)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from interp.plots.labels import head_label
+from interp.plots.labels import head_label, power_of_ten
 from interp.plots.style import (
     INK,
     MUTED,
@@ -45,6 +45,7 @@ def spectrum_lines(spectra: dict[str, pd.DataFrame], rank: int) -> Figure:
                 xytext=(-4, 0), textcoords="offset points", ha="right", va="top", color=MUTED,
             )  # fmt: skip
             ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(lambda value, place: power_of_ten(value))
             top = float(spectra[next(iter(spectra))]["share"].max())
             ax.set_ylim(max(1e-6, top * 1e-5), 1.2)
             ax.set(title=f"{circuit} circuit", xlabel="singular value, the largest first")
@@ -77,6 +78,8 @@ def stability_by_gap(frame: pd.DataFrame, least: float, ax: Axes | None = None) 
             )  # fmt: skip
         ax.axvline(least, color=INK, lw=1.2, ls="--", label=f"smallest gap of interest, {least:g}")
         ax.set(xscale="log", yscale="log", ylim=(1e-2, 120))
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(lambda value, place: f"{value:g}")
         ax.set_xlabel("relative gap to the nearest singular value (logarithmic)")
         ax.set_ylabel("turn under 1 % noise, degrees")
         made.legend(loc="outside lower center", ncols=3, frameon=False)
