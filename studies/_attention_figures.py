@@ -3,20 +3,14 @@
 from typing import TYPE_CHECKING
 
 from interp import measures, plots
-from interp.reporting import Cell, FigurePart, Sentence, Table
+from interp.reporting import Cell, FigurePart, Sentence
+from studies._attention_sentence_figures import CHAPTER, Tables, cells_of, lecture, panel, why
 from studies.attention_pattern import MIN_SCORE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Tables = dict[str, Table]
-CHAPTER = "the attention pattern of “a fluffy blue creature” in chapter 6"
-
-
-def cells_of(table: str, *names: str, row: int = 0, **renamed: str) -> dict[str, Cell]:
-    """Cells of one row, under their columns' names or others."""
-    wanted = {name: name for name in names} | renamed
-    return {field: Cell(table, row, column) for field, column in wanted.items()}
+    from studies._attention_sentence import Side
 
 
 def headline(tables: Tables) -> Sentence:
@@ -53,91 +47,16 @@ def overview_of(tables: Tables) -> "pd.Series":
 # ------------------------------------------------------------------------------------- draw
 
 
-def draw(tables: Tables) -> tuple[FigurePart, ...]:
+def draw(tables: Tables, sides: "list[Side]") -> tuple[FigurePart, ...]:
     """All figures that the tables allow, in reading order."""
-    parts = [_lecture(tables)]
+    parts = [lecture(tables, sides)]
     if "adjectives" in tables:
         parts += [_adjectives(tables), _classes(tables)]
     if "score" in tables:
-        parts.append(_score(tables))
+        parts.append(why(tables, sides))
     if "use" in tables:
         parts.append(_use(tables))
     return (*parts, _words_or_places(tables), _formulas(tables))
-
-
-def _panel(tables: Tables, side: str, title: str, column: str = "weight") -> plots.Panel:
-    cells = tables[f"cells_{side}"].frame
-    tokens = cells.drop_duplicates("query_pos").sort_values("query_pos")["query_token"].tolist()
-    return plots.Panel(title, cells, column, tokens)
-
-
-def _lecture(tables: Tables) -> FigurePart:
-    answer = {
-        **cells_of("lecture", fluffy="planted", fluffy_answer="planted_answer"),
-        **cells_of("lecture", row=1, blue="planted", blue_answer="planted_answer"),
-        **cells_of("lecture", row=2, verdant="planted", verdant_answer="planted_answer"),
-        **cells_of("lecture", row=3, rest="planted", rest_answer="planted_answer"),
-    }
-    name, prompt = Cell("head", 0, "name"), Cell("sentence", 0, "prompt")
-    both = "model" in tables["lecture"].frame
-    said, of_model = "", {}
-    if both:
-        of_model = {
-            **cells_of("lecture", m_fluffy="model"),
-            **cells_of("lecture", row=1, m_blue="model"),
-        }
-        said = (
-            " The model's {name} gives “creature” → “fluffy” {m_fluffy:.2f} and “blue” "
-            "{m_blue:.2f}."
-        )
-        of_model["name"] = name
-    head = tables["head"].frame["name"].iloc[0]
-    panels = [
-        _panel(tables, "planted", "planted model"),
-        _panel(tables, "model", f"this model, {head}"),
-    ]
-    if "swapped" in tables:
-        row = tables["swapped"].frame.iloc[0]
-        panels.append(_panel(tables, "swapped", f"“{row['word']}” for “{row['instead_of']}”"))
-        said += (
-            " With “{word}” for “{instead_of}”, which in the model's language decides what "
-            "follows, it gives that word {swapped:.2f}."
-        )
-        of_model |= cells_of("swapped", "word", "instead_of", swapped="weight")
-    return FigurePart(
-        name="lecture_sentence",
-        question="Does “creature” look at “fluffy” and “blue”?",
-        picture=plots.token_matrices(panels, "attention weight"),
-        alt=Sentence(
-            "Two token-labelled attention matrices. Planted: “creature” gives {fluffy:.3f} to "
-            "“fluffy” and {blue:.3f} to “blue”. The model's {name} on “{prompt}”.",
-            **{key: answer[key] for key in ("fluffy", "blue")},
-            name=name,
-            prompt=prompt,
-        ),
-        answer=Sentence(
-            "In the planted model “creature” → “fluffy” is {fluffy:.3f} (known answer "
-            "{fluffy_answer:.3f}), → “blue” {blue:.3f} ({blue_answer:.3f}), “forest” → “verdant” "
-            "{verdant:.3f} ({verdant_answer:.3f}), and “roaming” rests on the first token with "
-            "{rest:.3f} ({rest_answer:.3f})." + said,
-            **answer,
-            **of_model,
-        ),
-        tables=("lecture", "head", "sentence", *(["swapped"] if "swapped" in tables else [])),
-        how_to_read="Each row is a word that asks, each column a word that may be looked at; a row "
-        "sums to 1. On the left, weights that were built to do what the lectures say; on the "
-        "right, the head of this model whose nouns look at adjectives most (without such words, "
-        "whose pattern depends on the words most). Numbers below 0.05 are left out.",
-        scene=CHAPTER,
-        change_our_mind=Sentence(
-            "One sentence is an example, no evidence. The known answer checks the measurement: "
-            "{fluffy:.6f} against {fluffy_answer:.6f}. The sections below ask whether {name} does "
-            "the same in other sentences.",
-            **{key: answer[key] for key in ("fluffy", "fluffy_answer")},
-            name=name,
-        ),
-        facts={"null": "planted weights with a known answer"},
-    )
 
 
 def _adjectives(tables: Tables) -> FigurePart:
@@ -239,75 +158,6 @@ def _classes(tables: Tables) -> FigurePart:
     )
 
 
-def _score(tables: Tables) -> FigurePart:
-    cells = cells_of(
-        "score",
-        "query",
-        "key",
-        "other",
-        "score",
-        "sum_of_terms",
-        "residual",
-        "weight",
-        "preference",
-        "n_terms",
-        "top_key_source",
-        "top_key_share",
-        "top_pair",
-        "top_query_source_of_pair",
-        "top_key_source_of_pair",
-        "bias_as_key",
-    )
-
-    def some(*names: str) -> dict[str, Cell]:
-        return {name: cells[name] for name in names}
-
-    name = Cell("head", 0, "name")
-    return FigurePart(
-        name="why_this_score",
-        question="Why does this head attend here?",
-        picture=plots.score_terms(tables["terms_all"].frame),
-        alt=Sentence(
-            "Grid of terms: rows are what the query “{query}” was made of, columns what the key "
-            "“{key}” was made of. They sum to {score:.2f}.",
-            **some("query", "key", "score"),
-        ),
-        answer=Sentence(
-            "“{query}” scores “{key}” {score:.2f} in {name} (attention {weight:.2f}), "
-            "{preference:.2f} above “{other}”. Of this, {top_key_share:.2f} comes from what the "
-            "keys hold of {top_key_source}; the largest single pair is {top_query_source_of_pair} "
-            "asking and {top_key_source_of_pair} answering, {top_pair:.2f}.",
-            **some(
-                "query",
-                "key",
-                "score",
-                "weight",
-                "preference",
-                "other",
-                "top_key_share",
-                "top_key_source",
-                "top_query_source_of_pair",
-                "top_key_source_of_pair",
-                "top_pair",
-            ),
-            name=name,
-        ),
-        tables=("terms", "key_sources", "score"),
-        how_to_read="A query is a sum of what was written to its position: token and position "
-        "embedding, earlier heads and MLPs, biases; so is a key. Each square is one pair of them, "
-        "and all squares together are the score. What is equal for all keys of a row drops out in "
-        "the softmax, so only differences between keys tell why.",
-        scene="the dot products of queries and keys in chapter 6",
-        change_our_mind=Sentence(
-            "Terms that do not sum to the score: the {n_terms} terms sum to {sum_of_terms:.6f}, "
-            "which leaves {residual:.1e}. The scale of the norm is held at its value; another "
-            "input would have another one.",
-            **some("n_terms", "sum_of_terms", "residual"),
-        ),
-        facts={"null": "the other key: a score matters only relative to those of other keys"},
-    )
-
-
 def _use(tables: Tables) -> FigurePart:
     names = ("weight", "use", "gain", "ci_low", "ci_high", "p", "n", "top", "top_by_chance")
     cells = cells_of("use", *names)
@@ -315,9 +165,9 @@ def _use(tables: Tables) -> FigurePart:
     name = Cell("head", 0, "name")
     side = "swapped" if "swapped" in tables else "model"
     panels = [
-        _panel(tables, side, f"{head}: attention", "weight"),
-        _panel(tables, side, "share of what is written", "use"),
-        _panel(tables, side, "effect on the prediction", "effect_share"),
+        panel(tables, side, f"{head}: attention", "weight"),
+        panel(tables, side, "share of what is written", "use"),
+        panel(tables, side, "effect on the prediction", "effect_share"),
     ]
     return FigurePart(
         name="weight_use_effect",

@@ -1,10 +1,11 @@
 """Why does this head attend here, and is what it attends to what it uses?
 
 The lectures let "creature" attend to "fluffy" and "blue". Here a planted model does exactly that,
-with a known answer, and the model at hand stands beside it. One of its heads, the one whose nouns
-look at their adjectives most, is then taken apart: its attention on many sentences against matched
-controls, one score as a sum over what query and key were made of, and what each cell of its pattern
-does to the prediction. All heads are asked whether words or places decide where they look.
+with a known answer; the shipped small model and the model at hand stand beside it. One head, the
+one whose nouns look at their adjectives most, is then taken apart: its attention on many sentences
+against matched controls, its scores as sums over what query and key were made of, and what each
+cell of its pattern does to the prediction. All heads are asked whether words or places decide where
+they look.
 """
 
 from collections.abc import Callable
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
 NAME = "attention_pattern"
 N_SHOWN = 4  # heads per kind of adjectives in the dot plot
 N_CLASS_SHOWN = 12
-N_TERMS_SHOWN = 15
 N_WINDOWS = 32  # of text, for the checks of scores and biases
-N_CELL_PROMPTS = 32  # on which every cell is switched off
+N_CELL_PROMPTS, N_QUICK_CELL_PROMPTS = 24, 12  # on which every cell is switched off
 LONGEST_CELL_PROMPT = 12  # tokens; their number of cells grows with the square
 MIN_SCORE = 1.0  # declared beforehand: a score higher by 1 has e times the attention
 MIN_WORDS = 0.1  # declared beforehand: share of a pattern's variance that counts as "words matter"
@@ -38,9 +38,9 @@ MIN_WORDS = 0.1  # declared beforehand: share of a pattern's variance that count
 class Config(StudyConfig):
     """Options of the study."""
 
-    n_sentences: int = 240
+    n_sentences: int = 160
     """Sets of words, each said in three orders; half of them select heads, the other half tests."""
-    n_prompts: int = 256
+    n_prompts: int = 128
     """Prompts for how much of a pattern words and places decide."""
     n_permutations: int = 5000
     """Sign flips and relabellings for each p-value."""
@@ -62,6 +62,7 @@ def run(
         progress: called with what is being done, how much of it is done, and how much there is.
     """
     from studies import _adjectives, _attention_figures, _attention_findings
+    from studies import _attention_sentence as sentence
 
     config = _sized(config)
     windows = _windows(model, config)
@@ -72,10 +73,14 @@ def run(
         tables |= _adjective_tables(model, words, config, progress)
         tables |= _class_tables(model, words, config)
     tables |= _head_table(tables)
-    tokens, texts = _prompts.lecture_tokens(model, plain[0])
-    tables |= _sentence_tables(model, tokens, texts, tables)
-    tables |= _swapped_tables(model, tokens, texts, words, tables)
-    tables |= _score_tables(model, tokens, texts, tables)
+    sides = sentence.sides(
+        model, plain[0], _head_of(tables), tables["head"].frame["why"].iloc[0], config.seed
+    )
+    changed = sentence.swapped(sides[-1], words)
+    tables |= sentence.sentence_tables(sides)
+    if changed is not None:
+        tables |= sentence.swapped_tables(sides[-1], changed)
+    tables |= sentence.split_tables(sides, words)
     tables |= _use_tables(model, plain, words, tables, config)
     tables |= _formula_tables(model, plain, config)
     return StudyResult(
@@ -84,7 +89,7 @@ def run(
         model=model.name,
         headline=_attention_figures.headline(tables),
         tables=tables,
-        figures=_attention_figures.draw(tables),
+        figures=_attention_figures.draw(tables, sides),
         findings=_attention_findings.conclude(tables),
         provenance=provenance(
             NAME,
@@ -108,7 +113,7 @@ def _sized(config: Config) -> Config:
 
     return replace(
         config,
-        n_sentences=at_most(config.n_sentences, 60),
+        n_sentences=at_most(config.n_sentences, 40),
         n_prompts=at_most(config.n_prompts, 64),
         n_permutations=1000 if config.quick else config.n_permutations,
         n_resamples=499 if config.quick else config.n_resamples,
@@ -148,7 +153,8 @@ def _word_or_place_tables(
         model, arrays, batch_size=config.batch_size, progress=progress
     )
     random_init = _prompts.with_random_weights(model, config.seed)
-    random = measures.head_descriptors(random_init, arrays, batch_size=config.batch_size)
+    fewer = [rows[: max(2, len(rows) // 2)] for rows in arrays]
+    random = measures.head_descriptors(random_init, fewer, batch_size=config.batch_size)
     for frame in (heads, random):
         frame.insert(0, "name", _names(frame))
     low, high = measures.bootstrap_interval(
@@ -297,7 +303,7 @@ def _class_tables(model: "HookedGPT", words: "Words", config: Config) -> dict[st
     }
 
 
-# ---------------------------------------------------------------------- one head, one sentence
+# ------------------------------------------------------------------------------- the head
 
 
 def _head_table(tables: dict[str, Table]) -> dict[str, Table]:
@@ -318,196 +324,6 @@ def _head_of(tables: dict[str, Table]) -> tuple[int, int]:
     return int(row["layer"]), int(row["head"])
 
 
-def _sentence_tables(
-    model: "HookedGPT", tokens: np.ndarray, texts: list[str], tables: dict[str, Table]
-) -> dict[str, Table]:
-    """The planted model on the lectures' sentence beside this model on its own prompt."""
-    import pandas as pd
-
-    from studies import _adjectives, _attention_checks
-
-    subject = planted.plant("adjective_noun")
-    ids = np.array(subject.model.tokenizer.encode(planted.LECTURE))
-    words = subject.model.tokenizer.str_tokens(ids.tolist())
-    (at,) = [answer.at for answer in subject.key.heads if "adjective_noun" in answer.roles]
-    sides = {
-        "planted": (_attention_checks.cell_effects(subject.model, ids, *at), words),
-        "model": (_attention_checks.cell_effects(model, tokens, *_head_of(tables)), texts),
-    }
-    expected = {
-        fact.relation: fact.value
-        for fact in subject.key.facts
-        if getattr(fact, "relation", "") and fact.prompts.endswith(":lecture")
-    }
-    rows = []
-    for relation, answer in expected.items():
-        query, _, key = relation.partition("->")
-        row = {"query": query, "key": key.replace("|", " and "), "planted_answer": answer}
-        for side, (cells, of_side) in sides.items():
-            row[side] = _attention_on(cells, _adjectives.places_in(of_side), query, key)
-        rows.append(row)
-    lecture = pd.DataFrame(rows)
-    if lecture["model"].isna().any():
-        lecture = lecture.drop(columns="model")
-    made = {
-        "lecture": Table(
-            lecture,
-            "Attention in the lectures' sentence: what the planted weights must give, what was "
-            "measured on them, and the model's head (probability)",
-        ),
-        "sentence": Table(
-            pd.DataFrame(
-                [{"prompt": " ".join(map(plots.visible_token, texts)), "n_tokens": len(texts)}]
-            ),
-            "The model's prompt",
-        ),
-    }
-    return made | {f"cells_{side}": _cell_table(*of_side) for side, of_side in sides.items()}
-
-
-def _cell_table(cells: "pd.DataFrame", texts: list[str]) -> Table:
-    top = max(float(cells["effect_nats"].max()), 1e-300)
-    cells = cells.assign(effect_share=cells["effect_nats"] / top)
-    for side in ("query", "key"):
-        cells[f"{side}_token"] = [texts[place] for place in cells[f"{side}_pos"]]
-    return Table(
-        cells,
-        "Every cell of the head's pattern: attention, share of what is written, change of the "
-        "prediction without it (nats, and as a share of the largest change)",
-        in_page=False,
-    )
-
-
-def _swapped_tables(
-    model: "HookedGPT",
-    tokens: np.ndarray,
-    texts: list[str],
-    words: "Words | None",
-    tables: dict[str, Table],
-) -> dict[str, Table]:
-    """The lectures' sentence with an adjective that decides something, where that is known."""
-    import pandas as pd
-
-    from studies import _adjectives, _attention_checks
-
-    at = _adjectives.places_in(texts)
-    old = _adjectives.ADJECTIVES[0]
-    if words is None or not words.useful or old not in at or _adjectives.NOUN not in at:
-        return {}
-    new = words.kinds[words.useful][0]
-    (place,), noun = at[old], at[_adjectives.NOUN][-1]
-    changed, changed_texts = tokens.copy(), list(texts)
-    changed[place], changed_texts[place] = new, words.texts[new]
-    cells = _attention_checks.cell_effects(model, changed, *_head_of(tables))
-    here = cells[(cells["query_pos"] == noun) & (cells["key_pos"] == place)].iloc[0]
-    row = {
-        "word": words.texts[new],
-        "instead_of": old,
-        **{name: here[name] for name in ("weight", "use", "effect_nats")},
-    }
-    return {
-        "swapped": Table(
-            pd.DataFrame([row]),
-            "The same sentence with another adjective: attention of the noun to it, its share of "
-            "what is written, and the change of the prediction without it (nats)",
-        ),
-        "cells_swapped": _cell_table(cells, changed_texts),
-    }
-
-
-def _attention_on(cells: "pd.DataFrame", places: dict, query: str, key: str) -> float:
-    """From a word's last token to all tokens of other words; "bos" is position 0."""
-    wanted = [
-        position
-        for word in key.split("|")
-        for position in ([0] if word == "bos" else places.get(word, []))
-    ]
-    if query not in places or not wanted:
-        return float("nan")
-    row = cells[(cells["query_pos"] == places[query][-1]) & cells["key_pos"].isin(wanted)]
-    return float(row["weight"].sum())
-
-
-def _score_tables(
-    model: "HookedGPT", tokens: np.ndarray, texts: list[str], tables: dict[str, Table]
-) -> dict[str, Table]:
-    """One score of the chosen head as a sum; none where the stream is no sum."""
-    import pandas as pd
-
-    if model.config.norm == "post" or len(tokens) < 2:
-        return {}
-    layer, head = _head_of(tables)
-    query, key, other = _places_of_score(tables["cells_model"].frame, texts)
-    if "swapped" in tables:  # a score that the head gives rather than one that it withholds
-        row = tables["swapped"].frame.iloc[0]
-        texts = [row["word"] if text == row["instead_of"] else text for text in texts]
-        key = texts.index(row["word"])
-        tokens = np.array(model.tokenizer.encode(" ".join(texts[1:])))
-    terms = measures.attention_pattern(model, tokens, layer, head, [query])
-    of_key = terms[terms["key_pos"] == key].drop(columns=["query_pos", "key_pos"])
-    preference = measures.sources_of_preference(terms, query, key, other)
-    merged = of_key.merge(preference, on=["query_source", "key_source"])
-    merged = merged.rename(columns={"difference": "preference"})
-    score, weight = merged["score"].iloc[0], merged["weight"].iloc[0]
-    merged = merged.drop(columns=["score", "weight"]).sort_values(
-        "term", key=abs, ascending=False, kind="stable", ignore_index=True
-    )
-    by_key = preference.groupby("key_source", sort=False)["difference"].sum()
-    top = preference.iloc[0]
-    row = {
-        "query": plots.visible_token(texts[query]),
-        "key": plots.visible_token(texts[key]),
-        "other": plots.visible_token(texts[other]),
-        "score": score,
-        "sum_of_terms": merged["term"].sum(),
-        "residual": abs(merged["term"].sum() - score),
-        "weight": weight,
-        "preference": preference["difference"].sum(),
-        "n_terms": len(merged),
-        "top_key_source": by_key.abs().idxmax(),
-        "top_key_share": by_key[by_key.abs().idxmax()],
-        "top_query_source_of_pair": top["query_source"],
-        "top_key_source_of_pair": top["key_source"],
-        "top_pair": top["difference"],
-        "bias_as_key": by_key.get("bias", 0.0),
-    }
-    return {
-        "score": Table(
-            pd.DataFrame([row]),
-            "One score of the head, the sum of its terms and what is left over; and by how much "
-            "the key scores above another one (scores, no unit)",
-        ),
-        "terms": Table(
-            merged.head(N_TERMS_SHOWN),
-            f"The {N_TERMS_SHOWN} largest terms of that score: what the query was made of, what "
-            "the key was made of, and the term's part in preferring this key to the other",
-        ),
-        "key_sources": Table(
-            by_key.rename("preference").sort_values(key=abs, ascending=False).reset_index(),
-            "Why this key rather than the other, by what the keys were made of (scores, no unit)",
-        ),
-        "terms_all": Table(merged, "All terms", in_page=False),
-    }
-
-
-def _places_of_score(cells: "pd.DataFrame", texts: list[str]) -> tuple[int, int, int]:
-    """Query, key, and the key it is held against: noun, adjective, article if they are there."""
-    from studies import _adjectives
-
-    places = _adjectives.places_in(texts)
-    noun = places.get(_adjectives.NOUN)
-    adjectives = [at for word in _adjectives.ADJECTIVES for at in places.get(word, [])]
-    if noun and adjectives:
-        row = cells[(cells["query_pos"] == noun[-1]) & cells["key_pos"].isin(adjectives)]
-        key = int(row.loc[row["weight"].idxmax(), "key_pos"])
-        return noun[-1], key, max(0, min(adjectives) - 1)
-    earlier = cells[cells["key_pos"] < cells["query_pos"]]
-    behind_first = earlier[earlier["key_pos"] > 0]
-    best = (behind_first if len(behind_first) else earlier)["weight"].idxmax()
-    query, key = (int(cells.loc[best, name]) for name in ("query_pos", "key_pos"))
-    return query, key, 0 if key else query
-
-
 # -------------------------------------------------------------------------- weight and use (65)
 
 
@@ -524,7 +340,8 @@ def _use_tables(
     from studies import _attention_checks
 
     rows = []
-    for number, tokens in enumerate(plain[:N_CELL_PROMPTS, :LONGEST_CELL_PROMPT]):
+    n_prompts = N_QUICK_CELL_PROMPTS if config.quick else N_CELL_PROMPTS
+    for number, tokens in enumerate(plain[:n_prompts, :LONGEST_CELL_PROMPT]):
         cells = _attention_checks.cell_effects(model, tokens, *_head_of(tables))
         weight, use = _attention_checks.rank_agreement(cells)
         top = _attention_checks.top_agreement(cells)

@@ -192,11 +192,9 @@ def weight_and_use(model: HookedGPT, tokens: Int[np.ndarray, " pos"]) -> WeightA
     for layer in layers:
         sides = cache["pattern", layer][0], cache["v", layer][0], model.blocks[layer].attn.W_O
         weight, value, W_O = (side.cpu().double() for side in sides)
-        written = einsum(value, W_O, "key head d_head, head d_head d_model -> head key d_model")
-        carried = weight * written.norm(dim=-1)[:, None, :]
-        total = carried.sum(dim=-1, keepdim=True)
-        use = torch.where(total > 0, carried / total.clamp(min=1e-300), 0.0)
-        moved = torch.where(total[..., 0] > 0, (weight - use).abs().sum(dim=-1) / 2, 1.0)
+        use = _shares_written(weight, value, W_O)
+        writes = use.sum(dim=-1) > 0
+        moved = torch.where(writes, (weight - use).abs().sum(dim=-1) / 2, 1.0)
         cells.append(_cell_rows(layer, weight.numpy(), use.numpy()))
         heads.append(
             pd.DataFrame(
@@ -210,6 +208,49 @@ def weight_and_use(model: HookedGPT, tokens: Int[np.ndarray, " pos"]) -> WeightA
             )
         )
     return WeightAndUse(*(pd.concat(parts, ignore_index=True) for parts in (cells, heads)))
+
+
+def _shares_written(
+    weight: Float[Tensor, "head query_pos key_pos"],
+    value: Float[Tensor, "key_pos head d_head"],
+    W_O: Float[Tensor, "head d_head d_model"],
+) -> Float[Tensor, "head query_pos key_pos"]:
+    """Each key's share of the norms written at a query; 0 in a row where nothing is written."""
+    written = einsum(value, W_O, "key head d_head, head d_head d_model -> head key d_model")
+    carried = weight * written.norm(dim=-1)[:, None, :]
+    total = carried.sum(dim=-1, keepdim=True)
+    return torch.where(total > 0, carried / total.clamp(min=1e-300), 0.0)
+
+
+@torch.no_grad()
+def attention_states(
+    model: HookedGPT, tokens: Int[np.ndarray, " pos"]
+) -> dict[str, Float[np.ndarray, "layer head query_pos key_pos"]]:
+    """What every head's pattern is made through, step by step, on one prompt.
+
+    Returns:
+        "weight" (after the softmax), "raw score" (before the mask, no unit), "masked score" (-inf
+        where the mask forbids), "norm-weighted" (share of the norms written, as `weight_and_use`).
+
+    Cost: `n_layers * n_heads * n_pos**2` numbers for each state.
+    """
+    layers = range(model.config.n_layers)
+    shorts = {"weight": "pattern", "raw score": "attn_scores_raw", "masked score": "attn_scores"}
+    names = [hook_name(short, layer) for short in (*shorts.values(), "v") for layer in layers]
+    rows = torch.as_tensor(tokens, device=model.W_E.device)[None]
+    _, cache = model.run_with_cache(rows, names)
+    states = {
+        state: np.stack([cache[short, layer][0].cpu().double().numpy() for layer in layers])
+        for state, short in shorts.items()
+    }
+    use = [
+        _shares_written(
+            *(side.cpu().double() for side in (cache["pattern", layer][0], cache["v", layer][0],
+                                               model.blocks[layer].attn.W_O))
+        ).numpy()
+        for layer in layers
+    ]  # fmt: skip
+    return states | {"norm-weighted": np.stack(use)}
 
 
 def _cell_rows(layer: int, weight: np.ndarray, use: np.ndarray) -> pd.DataFrame:

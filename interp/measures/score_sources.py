@@ -5,6 +5,8 @@ is a sum of what was written to it: token and position, every earlier head and M
 key. Their product is a sum over pairs of sources, exactly.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import torch
@@ -15,6 +17,7 @@ from interp.core import HookedGPT, InputError, hook_name
 from interp.measures.detectors import head_columns
 
 TOKEN, POSITION, BIAS = "token", "position", "bias"
+REST, KEY_BIAS = "all other pairs", "bias of the keys"
 
 
 @torch.no_grad()
@@ -53,23 +56,119 @@ def attention_pattern(
 
     Source: the path expansion of Elhage et al. 2021, with the norm's scale held at its value.
     """
+    parts = _parts(model, tokens, layer, head)
+    queries = list(range(parts.n_pos)) if queries is None else list(queries)
+    _require_positions(queries, parts.n_pos)
+    terms = torch.einsum("aqe,bke->abqk", parts.q[:, queries], parts.k) * parts.scale
+    return _rows(terms, parts.score[queries], parts.weight[queries], parts.names, queries)
+
+
+class SplitScores(NamedTuple):
+    """The scores of a head as sums of a few terms.
+
+    Attributes:
+        sources: names of the terms: pairs such as "token × position" (query's source, key's
+            source), then "all other pairs" and "bias of the keys".
+        terms: their shares of each score; they sum to it. NaN where a key may not be attended to.
+        score: before the mask, as the forward pass computes it; NaN likewise.
+        weight: attention.
+    """
+
+    sources: list[str]
+    terms: Float[np.ndarray, "source query_pos key_pos"]
+    score: Float[np.ndarray, "query_pos key_pos"]
+    weight: Float[np.ndarray, "query_pos key_pos"]
+
+
+@torch.no_grad()
+def split_scores(
+    model: HookedGPT,
+    tokens: Int[np.ndarray, " pos"] | Int[Tensor, " pos"] | str,
+    layer: int,
+    head: int,
+    query: int,
+    most: int = 5,
+) -> SplitScores:
+    """All scores of a head on one prompt, each split into the pairs of sources that matter.
+
+    Pairs matter if their terms differ between the keys of one query, since what is equal for all
+    keys changes no attention. Terms whose key source is "bias" are summed: they are equal for all
+    keys, but for the scale of the norm.
+
+    Args:
+        model: any HookedGPT with norm "pre" or "none".
+        tokens: one prompt; text if the model has a tokenizer.
+        layer: of the head.
+        head: the head.
+        query: position whose keys choose the pairs.
+        most: pairs, at most; those without any part in the scores are left out.
+
+    Raises:
+        InputError: as `attention_pattern`.
+
+    Cost: `n_pos * (number of sources)**2` products of width `d_head` for the choice, then
+    `most * n_pos**2`.
+    """
+    parts = _parts(model, tokens, layer, head)
+    _require_positions([query], parts.n_pos)
+    allowed = (parts.weight > 0) | torch.ones_like(parts.weight).tril().bool()
+    keys = allowed[query]
+    of_query = torch.einsum("ae,bke->abk", parts.q[:, query], parts.k[:, keys]) * parts.scale
+    bias = parts.names.index(BIAS)
+    spread = of_query.amax(-1) - of_query.amin(-1) if keys.sum() > 1 else of_query[..., 0].abs()
+    spread[:, bias] = 0.0  # has a term of its own
+    order = spread.flatten().argsort(descending=True, stable=True)[:most].tolist()
+    pairs = [divmod(at, len(parts.names)) for at in order]
+    least = 1e-12 * max(1.0, float(of_query.abs().max()))
+    pairs = [pair for pair in pairs if spread[pair] > least]
+    terms = [parts.scale * parts.q[a] @ parts.k[b].T for a, b in pairs]
+    of_bias = parts.scale * parts.q.sum(0) @ parts.k[bias].T
+    whole = parts.scale * parts.q.sum(0) @ parts.k.sum(0).T
+    terms += [whole - of_bias - sum(terms), of_bias]
+    names = [f"{parts.names[a]} × {parts.names[b]}" for a, b in pairs]
+    arrays = [
+        torch.where(allowed, side.double(), torch.nan).cpu().numpy()
+        for side in (torch.stack(terms), parts.score)
+    ]
+    return SplitScores([*names, REST, KEY_BIAS], *arrays, parts.weight.double().cpu().numpy())
+
+
+class _Parts(NamedTuple):
+    """A head's queries and keys, source by source."""
+
+    names: list[str]
+    q: Float[Tensor, "source pos d_head"]
+    k: Float[Tensor, "source pos d_head"]
+    scale: float
+    score: Float[Tensor, "pos pos"]
+    weight: Float[Tensor, "pos pos"]
+
+    @property
+    def n_pos(self) -> int:
+        return self.q.shape[1]
+
+
+def _parts(model: HookedGPT, tokens: object, layer: int, head: int) -> _Parts:
     if model.config.norm == "post":
         raise InputError("with norm='post' the stream is normed anew in each layer: it is no sum")
     head_columns(model, [(layer, head)])
     rows = _one_prompt(model, tokens)
-    n_pos = rows.shape[1]
-    queries = list(range(n_pos)) if queries is None else list(queries)
-    for query in queries:
-        if not 0 <= query < n_pos:
-            raise InputError(f"there is no position {query}: the prompt has 0 to {n_pos - 1}")
     names, parts, cache = stream_sources(model, rows, layer)
     attn = model.blocks[layer].attn
-    q = _through(model, parts, cache, layer, attn.W_Q[head], attn.b_Q[head])[:, queries]
-    k = _through(model, parts, cache, layer, attn.W_K[head], attn.b_K[head])
-    terms = torch.einsum("aqe,bke->abqk", q, k) * attn.scale
-    score = cache["attn_scores_raw", layer][0, head][queries]
-    weight = cache["pattern", layer][0, head][queries]
-    return _rows(terms, score, weight, names, queries)
+    return _Parts(
+        names,
+        _through(model, parts, cache, layer, attn.W_Q[head], attn.b_Q[head]),
+        _through(model, parts, cache, layer, attn.W_K[head], attn.b_K[head]),
+        attn.scale,
+        cache["attn_scores_raw", layer][0, head],
+        cache["pattern", layer][0, head],
+    )
+
+
+def _require_positions(positions: list[int], n_pos: int) -> None:
+    for position in positions:
+        if not 0 <= position < n_pos:
+            raise InputError(f"there is no position {position}: the prompt has 0 to {n_pos - 1}")
 
 
 def _one_prompt(model: HookedGPT, tokens: object) -> Int[Tensor, "1 pos"]:

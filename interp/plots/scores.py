@@ -15,6 +15,7 @@ from interp.plots.labels import head_label, visible_token
 from interp.plots.style import (
     INK,
     MUTED,
+    NO_VALUE,
     OKABE_ITO,
     WEIGHTS,
     axes_of,
@@ -23,11 +24,19 @@ from interp.plots.style import (
     plain_text,
 )
 
-SIGNED = "RdBu_r"  # for terms of either sign, white at 0
 _MOST_PRINTED = 14  # tokens; above, cells carry no numbers
 _MOST_TOKENS = 40  # above, axes carry no tokens
 _MOST_NAMED = 10  # points of a scatter that carry their head's name
-_REST = "the rest"
+# Colour and hatch of the terms of a score, in order; the last one for any further.
+_SPLIT_LOOKS = (
+    (OKABE_ITO[0], ""),
+    (OKABE_ITO[1], "//"),
+    (OKABE_ITO[2], ".."),
+    (OKABE_ITO[3], "\\\\"),
+    (OKABE_ITO[5], "xx"),
+    (NO_VALUE, ""),
+    (MUTED, "||"),
+)
 
 
 class Panel(NamedTuple):
@@ -71,7 +80,7 @@ def _token_matrix(ax: Axes, panel: Panel, inches: float, named: bool) -> None:
     table[panel.cells["query_pos"], panel.cells["key_pos"]] = panel.cells[panel.column]
     printed = np.array([["" if not x >= 0.05 else f"{x:.2f}"[-3:] for x in row] for row in table])
     printed[table >= 0.995] = "1"
-    labels = [visible_token(token, 12) for token in panel.tokens] if n <= _MOST_TOKENS else False
+    labels = [visible_token(token, 12) for token in panel.tokens] if n <= _MOST_TOKENS else []
     sns.heatmap(
         table,
         ax=ax,
@@ -87,9 +96,13 @@ def _token_matrix(ax: Axes, panel: Panel, inches: float, named: bool) -> None:
         linecolor="white",
         cbar=False,
         rasterized=n > _MOST_TOKENS,
-        xticklabels=labels,
-        yticklabels=labels if named else False,
+        xticklabels=False,
+        yticklabels=False,
     )
+    if labels:  # set here: seaborn would draw the figure to see whether they overlap
+        places = np.arange(n) + 0.5
+        ax.set_xticks(places, labels)
+        ax.set_yticks(places, labels if named else [""] * n)
     ax.set_facecolor("white")
     ax.tick_params(length=0, labelsize=8)
     ax.tick_params(axis="x", labelrotation=90)
@@ -97,52 +110,58 @@ def _token_matrix(ax: Axes, panel: Panel, inches: float, named: bool) -> None:
     ax.set(title=panel.title, xlabel="key →", ylabel="query ↓" if named else "")
 
 
-def score_terms(terms: pd.DataFrame, most: int = 8, ax: Axes | None = None) -> Figure:
-    """One score as a sum over pairs of sources: what the query was made of, and the key.
+def score_split(parts: pd.DataFrame, totals: pd.DataFrame) -> Figure:
+    """Scores of one query's keys as sums of terms, one panel for each model.
 
     Args:
-        terms: `query_source`, `key_source`, `term` (share of the score, no unit).
-        most: sources on each side; smaller ones are summed as "the rest", so that all cells of the
-            picture still sum to the score.
-        ax: where to draw; a new figure by default.
+        parts: `title` (of the panel), `query`, `key_pos`, `key` (texts), `source`, `term` (share
+            of the score, no unit).
+        totals: `title`, `key_pos`, `score` (what the terms of a key sum to), `weight` (attention).
     """
-    table = grouped_terms(terms, most)
-    bound = max(float(np.abs(table.to_numpy()).max()), 1e-9)
-    with figure_style():
-        made, ax = axes_of(ax, 2.6 + 0.68 * table.shape[1], 1.8 + 0.45 * table.shape[0])
-        sns.heatmap(
-            table,
-            ax=ax,
-            vmin=-bound,
-            vmax=bound,
-            cmap=SIGNED,
-            annot=table.map(_signed),
-            fmt="",
-            annot_kws={"size": 8.5},
-            linewidths=0.5,
-            linecolor="white",
-            cbar_kws={"label": "share of the score (no unit)"},
-        )
-        ax.tick_params(length=0, labelrotation=0)
-        ax.tick_params(axis="x", labelrotation=90)
-        ax.set(xlabel="the key was made of →", ylabel="the query was made of ↓")
+    titles = list(dict.fromkeys(totals["title"]))
+    most = totals["title"].value_counts().max()
+    with figure_style("whitegrid"):
+        made = figure(9.4, 2.9 + 0.3 * most)
+        grid = made.subplots(1, len(titles), squeeze=False)[0]
+        for ax, title in zip(grid, titles, strict=True):
+            of_panel = [frame[frame["title"] == title] for frame in (parts, totals)]
+            _split_panel(ax, *of_panel)
+            ax.set_title(f"{title}\nquery “{visible_token(of_panel[0]['query'].iloc[0], 12)}”")
         plain_text(made)
     return made
 
 
-def grouped_terms(terms: pd.DataFrame, most: int = 8) -> pd.DataFrame:
-    """Terms as a table, query sources down, the smallest sources of both sides summed."""
-    kept = terms.copy()
-    for side in ("query_source", "key_source"):
-        size = terms["term"].abs().groupby(terms[side], sort=False).sum()
-        if len(size) > most + 1:
-            large = set(size.sort_values(ascending=False, kind="stable").index[:most])
-            kept[side] = kept[side].where(kept[side].isin(large), _REST)
-    table = kept.groupby(["query_source", "key_source"], sort=False)["term"].sum().unstack()
-    order = [
-        sorted(names, key=lambda name: name == _REST) for names in (table.index, table.columns)
+def _split_panel(ax: Axes, parts: pd.DataFrame, totals: pd.DataFrame) -> None:
+    """Terms above 0 are stacked to the right, terms below 0 to the left."""
+    place_of = {key: place for place, key in enumerate(totals["key_pos"])}
+    ends = {side: np.zeros(len(place_of)) for side in ("left", "right")}
+    for number, source in enumerate(dict.fromkeys(parts["source"])):
+        rows = parts[parts["source"] == source]
+        places = rows["key_pos"].map(place_of).to_numpy()
+        terms = rows["term"].to_numpy()
+        start = np.where(terms < 0, ends["left"][places], ends["right"][places])
+        colour, hatch = _SPLIT_LOOKS[min(number, len(_SPLIT_LOOKS) - 1)]
+        ax.barh(
+            places, terms, left=start, height=0.68, color=colour, hatch=hatch, edgecolor="white",
+            lw=0.4, label=source, zorder=2,
+        )  # fmt: skip
+        for side, below in (("left", True), ("right", False)):
+            chosen = (terms < 0) == below
+            ends[side][places[chosen]] += terms[chosen]
+    ax.plot(
+        totals["score"], range(len(totals)), "D", ms=5.5, mfc="white", mec=INK, mew=1.3, ls="",
+        label="score, their sum", zorder=4,
+    )  # fmt: skip
+    ax.axvline(0, color=INK, lw=1)
+    labels = [
+        f"{visible_token(row.key, 10)}  {row.weight:.2f}" for row in totals.itertuples(index=False)
     ]
-    return table.reindex(index=order[0], columns=order[1])
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(labelsize=8.5)
+    ax.set(xlabel="score (no unit)", ylabel="key, and its attention")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.19), frameon=False, fontsize=8.5)
 
 
 def words_or_places(heads: pd.DataFrame, random: pd.DataFrame, ax: Axes | None = None) -> Figure:
@@ -259,8 +278,3 @@ def deviations(frame: pd.DataFrame, tolerance: float, ax: Axes | None = None) ->
 def _power_of_ten(value: float) -> str:
     exponent = str(round(np.log10(value)))
     return "10" + exponent.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def _signed(value: float) -> str:
-    shown = f"{value:.2f}"
-    return "0" if float(shown) == 0 else shown.replace("-", "−")

@@ -3,7 +3,14 @@ import pytest
 import torch
 
 from interp.core import GPTConfig, HookedGPT, InitScales, InputError, hook_name
-from interp.measures import attention_pattern, sources_of_preference, stream_sources
+from interp.measures import (
+    attention_pattern,
+    attention_states,
+    sources_of_preference,
+    split_scores,
+    stream_sources,
+    weight_and_use,
+)
 
 LOUD = InitScales(0.7, 0.5, 0.4, 0.4, 0.5)
 
@@ -89,6 +96,64 @@ def test_sources_sum_to_the_stream(layer):
     assert len(names) == 3 + layer * 3
 
 
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("most", [1, 3, 1000])
+def test_a_split_sums_to_the_scores(changes, most):
+    """Oracle: the score that the forward pass computes; allowed cells, no others."""
+    model = loud_model(**changes)
+    split = split_scores(model, TOKENS, 2, 1, query=4, most=most)
+    _, cache = model.run_with_cache(torch.tensor(TOKENS)[None], hook_name("attn_scores_raw", 2))
+    scores = cache["attn_scores_raw", 2][0, 1].numpy()
+    allowed = np.ones_like(scores, bool) if changes.get("mask") else np.tri(len(TOKENS), dtype=bool)
+    assert (np.isfinite(split.terms) == allowed).all() and (
+        np.isfinite(split.score) == allowed
+    ).all()
+    np.testing.assert_allclose(split.terms.sum(0)[allowed], scores[allowed], atol=1e-10)
+    np.testing.assert_allclose(split.score[allowed], scores[allowed], atol=1e-12)
+    assert split.sources[-2:] == ["all other pairs", "bias of the keys"]
+    assert len(split.sources) == len(split.terms) <= most + 2
+
+
+def test_a_split_names_the_terms_of_the_whole_table():
+    """Oracle: the table of all pairs, summed pair by pair."""
+    model, query = loud_model(), 5
+    split = split_scores(model, TOKENS, 1, 1, query=query, most=4)
+    table = attention_pattern(model, TOKENS, 1, 1)
+    terms = table.set_index(["query_source", "key_source", "query_pos", "key_pos"])["term"]
+    spread = (
+        table[(table["query_pos"] == query) & (table["key_source"] != "bias")]
+        .groupby(["query_source", "key_source"])["term"]
+        .agg(lambda t: t.max() - t.min())
+        .sort_values(ascending=False)
+    )
+    assert split.sources[:4] == [f"{a} × {b}" for a, b in spread.index[:4]]
+    for number, (a, b) in enumerate(spread.index[:4]):
+        for q in range(len(TOKENS)):
+            for k in range(q + 1):
+                assert split.terms[number, q, k] == pytest.approx(terms[a, b, q, k], abs=1e-12)
+    of_bias = table[table["key_source"] == "bias"].groupby(["query_pos", "key_pos"])["term"].sum()
+    for (q, k), value in of_bias.items():
+        assert split.terms[-1, q, k] == pytest.approx(value, abs=1e-12)
+
+
+def test_states_are_what_the_forward_pass_holds():
+    model = loud_model()
+    states = attention_states(model, TOKENS)
+    _, cache = model.run_with_cache(torch.tensor(TOKENS)[None])
+    forbidden = ~np.tri(len(TOKENS), dtype=bool)
+    for layer in range(3):
+        raw = cache["attn_scores_raw", layer][0].numpy()
+        np.testing.assert_array_equal(states["raw score"][layer], raw)
+        masked = states["masked score"][layer]
+        assert (masked[:, forbidden] == -np.inf).all()
+        np.testing.assert_array_equal(masked[:, ~forbidden], raw[:, ~forbidden])
+        exp = np.where(forbidden, 0, np.exp(raw))
+        np.testing.assert_allclose(states["weight"][layer], exp / exp.sum(-1, keepdims=True))
+    cells = weight_and_use(model, TOKENS).cells
+    at = tuple(cells[c] for c in ("layer", "head", "query_pos", "key_pos"))
+    np.testing.assert_allclose(states["norm-weighted"][at], cells["use"], atol=1e-12)
+
+
 def test_the_key_bias_changes_no_preference():
     """b_K adds the same to all keys of a query; b_Q does not."""
     model = loud_model()
@@ -124,10 +189,16 @@ def test_bad_calls_are_refused(no_type_checks):
         attention_pattern(model, TOKENS[None], 1, 0)
     with pytest.raises(InputError, match="no sum"):
         attention_pattern(loud_model(norm="post"), TOKENS, 1, 0)
+    with pytest.raises(InputError, match="no position -1"):
+        split_scores(model, TOKENS, 1, 0, query=-1)
+    with pytest.raises(InputError, match="no head L0H2"):
+        split_scores(model, TOKENS, 0, 2, query=0)
     with pytest.raises(InputError, match="no score"):
         sources_of_preference(attention_pattern(model, TOKENS, 1, 0), 3, 5, 1)
 
 
 def test_one_token_is_its_own_key():
+    split = split_scores(loud_model(), TOKENS[:1], 1, 0, query=0)
+    assert split.terms[:, 0, 0].sum() == pytest.approx(split.score[0, 0], abs=1e-12)
     terms = attention_pattern(loud_model(), TOKENS[:1], 1, 0)
     assert set(terms["weight"]) == {1.0} and np.isfinite(terms["term"]).all()

@@ -7,12 +7,14 @@ from matplotlib.figure import Figure
 from interp import plots
 
 CELLS = pd.DataFrame({"query_pos": [0, 1, 1], "key_pos": [0, 0, 1], "weight": [1.0, 0.25, 0.75]})
-TERMS = pd.DataFrame(
-    [
-        {"query_source": a, "key_source": b, "term": float(i * 10 + j)}
-        for i, a in enumerate("pqrs")
-        for j, b in enumerate("uvw")
-    ]
+PARTS = pd.DataFrame(
+    [("m", "q", 0, "a", "x", 3.0), ("m", "q", 0, "a", "y", -1.0), ("m", "q", 0, "a", "z", 2.0),
+     ("m", "q", 2, "b", "x", -2.0), ("m", "q", 2, "b", "y", -1.0)],
+    columns=["title", "query", "key_pos", "key", "source", "term"],
+)  # fmt: skip
+TOTALS = pd.DataFrame(
+    [("m", 0, "a", 4.0, 0.75), ("m", 2, "b", -3.0, 0.25)],
+    columns=["title", "key_pos", "key", "score", "weight"],
 )
 
 
@@ -30,20 +32,21 @@ def test_matrices_show_each_weight_at_its_query_and_key():
     assert {t.get_text() for t in made.axes[0].texts} == {"1", ".25", ".75"}
 
 
-@pytest.mark.parametrize("most", [1, 2, 8])
-def test_grouped_terms_keep_the_sum(most):
-    table = plots.grouped_terms(TERMS, most)
-    assert table.to_numpy().sum() == pytest.approx(TERMS["term"].sum())
-    assert max(table.shape) <= max(most + 1, 4 if most == 8 else 0)
-    if most == 1:
-        assert table.loc["s", "w"] == 32  # the largest query and key source
-        assert table.loc["s", "the rest"] == 30 + 31
+def test_terms_are_stacked_to_both_sides_of_0():
+    """By hand: 3 then 2 to the right, −1 to the left; −2 then −1 to the left."""
+    ax = plots.score_split(PARTS, TOTALS).axes[0]
+    bars = sorted((round(b.get_y() + b.get_height() / 2), b.get_x(), b.get_width()) for b in
+                  ax.patches)  # fmt: skip
+    assert bars == [(0, 0, -1), (0, 0, 3), (0, 3, 2), (1, -2, -1), (1, 0, -2)]
+    (diamonds,) = [line for line in ax.lines if line.get_marker() == "D"]
+    assert list(diamonds.get_xdata()) == [4, -3]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a  0.75", "b  0.25"]
+    assert ax.get_title() == "m\nquery “q”"
 
 
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda ax: plots.score_terms(TERMS, ax=ax),
         lambda ax: plots.deviations(
             pd.DataFrame({"formula": ["a", "b"], "deviation": [0.0, 0.5]}), 1e-6, ax=ax
         ),

@@ -30,7 +30,7 @@ def model(tokenizer=None, name="tiny", **changes):
 
 def language_model(**changes):
     tokenizer = Language().tokenizer
-    return model(tokenizer, d_vocab=tokenizer.vocab_size, **changes)
+    return model(tokenizer=tokenizer, d_vocab=tokenizer.vocab_size, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +88,86 @@ def test_the_planted_model_gives_the_known_answer(on_language):
 
 def test_the_terms_sum_to_the_score(on_language):
     score = on_language.tables["score"].frame.iloc[0]
-    terms = on_language.tables["terms_all"].frame
-    assert terms["term"].sum() == pytest.approx(score["score"], abs=1e-5)
+    assert score["sum_of_terms"] == pytest.approx(score["score"], abs=1e-5)
     assert score["residual"] < 1e-5
-    assert terms["preference"].sum() == pytest.approx(score["preference"], abs=1e-5)
+    by_key = on_language.tables["key_sources"].frame["preference"]
+    assert by_key.sum() == pytest.approx(score["preference"], abs=1e-5)
     assert (score["query"], score["key"], score["other"]) == ("creature", "calm", "a")
+    parts = on_language.tables["split"].frame.groupby(["side", "key_pos"])["term"].sum()
+    totals = on_language.tables["split_total"].frame.set_index(["side", "key_pos"])
+    assert len(totals) == 3 * 5  # a fluffy blue creature, and what comes first
+    for at, row in totals.iterrows():
+        assert parts.get(at, 0.0) == pytest.approx(row["score"], abs=1e-5)
+        assert row["residual"] == abs(row["sum_of_terms"] - row["score"]) < 1e-5
+    of_model = totals.loc["model"].set_index("key")
+    assert of_model.loc["calm", "score"] == pytest.approx(score["score"], abs=1e-5)
+
+
+def test_the_planted_split_is_the_one_that_was_built(on_language):
+    """Adjectives and the last three places are worth 12 each, the first token 18, all else 0."""
+    split = on_language.tables["split"].frame
+    planted_split = split[split["side"] == "planted"]
+    found = planted_split.pivot(index="key", columns="source", values="term")
+    assert set(found.columns) == {"adjective class", "one to three back", "sink (bias)"}
+    expected = {
+        "<bos>": (0, 0, 18), "a": (0, 12, 0), "fluffy": (12, 12, 0), "blue": (12, 12, 0),
+        "creature": (0, 0, 0),
+    }  # fmt: skip
+    for key, values in expected.items():
+        np.testing.assert_allclose(found.loc[key].to_numpy(), values, atol=1e-9)
+    totals = on_language.tables["split_total"].frame.set_index(["side", "key"])
+    for key, values in expected.items():
+        assert totals.loc[("planted", key), "score"] == pytest.approx(sum(values), abs=1e-9)
+
+
+def test_small_stands_beside_every_other_model(on_language):
+    sides = on_language.tables["sides"].frame
+    assert sides["side"].tolist() == ["planted", "small", "model"]
+    assert sides["model"].tolist()[1:] == ["small", "tiny"]
+    small = on_language.tables["lecture"].frame["small"]
+    assert small.between(0, 1).all() and not np.allclose(
+        small, on_language.tables["lecture"].frame["model"]
+    )
+
+
+def test_small_stands_once_on_its_own_page():
+    result = attention_pattern.run(language_model(name="small"), QUICK)
+    assert result.tables["sides"].frame["side"].tolist() == ["planted", "model"]
+    assert "small" not in result.tables["lecture"].frame
+    (figure,) = [one for one in result.figures if one.name == "lecture_sentence"]
+    titles = [ax.get_title() for ax in figure.picture.axes if ax.get_title()]
+    assert titles[0] == "planted model" and titles[1].startswith("small, L")
+    assert titles[2] == "“calm” for “fluffy”"
+
+
+@pytest.mark.parametrize("name, missing", [("tiny", True), ("gpt2", False), ("distilgpt2", False)])
+def test_gpt2_is_named_where_it_is_not(name, missing):
+    from studies import _attention_sentence, _attention_sentence_figures
+
+    side = _attention_sentence.Side(
+        "model", name, language_model(name=name), np.array([0]), ["x"], 0, 0, ""
+    )
+    said = _attention_sentence_figures._missing([side])
+    assert ("interp run attention_pattern -m gpt2" in said) == missing
+
+
+def test_figures_can_be_explored(on_language):
+    figures = {figure.name: figure for figure in on_language.figures}
+    view = figures["lecture_sentence"].view
+    assert view.kind == "attention"
+    assert view.data["states"] == ["weight", "raw score", "masked score", "norm-weighted"]
+    assert view.data["tokens"][:3] == ["<bos>", "a", "fluffy"]
+    lecture = on_language.tables["lecture"].frame
+    head = on_language.tables["head"].frame.iloc[0]
+    weight = view.arrays["weight"][head["layer"], head["head"]]
+    np.testing.assert_allclose(np.nansum(weight, -1), 1, atol=1e-5)
+    assert weight[4, 2] == pytest.approx(lecture["model"].iloc[0], abs=1e-6)
+    assert list(view.data["roles"]) == [head["name"]]
+    view = figures["why_this_score"].view
+    assert view.kind == "score_terms" and view.data["query_tokens"] == ["creature"]
+    totals = on_language.tables["split_total"].frame
+    scores = totals.loc[totals["side"] == "model", "score"].to_numpy()
+    np.testing.assert_allclose(view.arrays["terms"].sum(0)[0], scores, atol=1e-5)
 
 
 def test_the_lectures_sentence_is_marked(on_language):
