@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import studies
@@ -92,7 +91,7 @@ def report(
     _check_options(options, [f.name for f in dataclasses.fields(studies.StudyConfig)], "a report")
     words, loaded = words_of(lang), _loaded(model)
 
-    def study_of(module: ModuleType) -> "StudyResult":
+    def study_of(module: Any) -> "StudyResult":
         name = module.__name__.rpartition(".")[2]
         result = module.run(loaded, module.Config(**options), progress=progress)
         command = {"command": _call(name, model, options)}
@@ -110,7 +109,7 @@ def words_of(lang: str) -> "Phrases":
 
 
 def report_each(
-    study_of: Callable[[ModuleType], "StudyResult"],
+    study_of: Callable[[Any], "StudyResult"],
     out: str | Path,
     *,
     words: "Phrases",
@@ -141,8 +140,8 @@ def report_each(
 
 
 def written(
-    module: ModuleType,
-    study_of: Callable[[ModuleType], "StudyResult"],
+    module: Any,
+    study_of: Callable[[Any], "StudyResult"],
     out: str | Path,
     words: "Phrases",
     command: str = "",

@@ -90,11 +90,11 @@ def test_help_names_every_command_and_imports_no_pytorch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "0 False False"
-    for command in ("list", "run", "report", "generate", "train"):
+    for command in ("list", "run", "report", "compare", "generate", "train"):
         assert re.search(rf"^[│ ]  [ •*-]*{command}  ", done.stdout, flags=re.M)
 
 
-@pytest.mark.parametrize("command", ["list", "run", "report", "generate", "train"])
+@pytest.mark.parametrize("command", ["list", "run", "report", "compare", "generate", "train"])
 def test_every_option_has_help(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0
@@ -311,3 +311,39 @@ def test_train_writes_a_model_that_loads(run, tmp_path):
     code, _, err = run("generate", "x", "-m", tmp_path / "run" / "final")
     assert code == 2
     assert "has no tokenizer" in one_sentence(err)
+
+
+def files_of(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "provenance.json"
+    }
+
+
+def test_a_report_again_is_the_same_and_compare_reads_it(run, model_dir, tmp_path, monkeypatch):
+    """A real study, from the command line, twice: only the provenance differs."""
+    monkeypatch.setattr(studies, "questions", lambda: {"head_roles": "Which?"})
+    for name in ("a", "b"):
+        words = ["report", "-m", model_dir, "--quick", "--limit", 24, "--out", tmp_path / name]
+        assert run(*words)[0] == 0
+    first, second = (files_of(tmp_path / name / "tiny") for name in ("a", "b"))
+    assert first == second
+    folders = [tmp_path / name / "tiny" for name in ("a", "b")]
+    code, out, err = run("compare", *folders, "--out", tmp_path / "c")
+    assert (code, err) == (0, "")
+    said, path = out.splitlines()
+    n_findings = len(json.loads(first["head_roles/findings.json"])["findings"])
+    assert said == (
+        f"{n_findings} of {n_findings} findings that both reports have get the same verdict"
+    )
+    assert Path(path).is_file()
+    code, out, _ = run("compare", *folders, "--out", tmp_path / "c", "--json", "--lang", "ko")
+    assert len(json.loads(out)["claims"]) == n_findings
+    assert '<html lang="ko">' in Path(path).read_text()
+
+
+def test_compare_says_what_is_no_report(run, tmp_path):
+    code, out, err = run("compare", "small", "gpt3", "--out", tmp_path)
+    assert (code, out) == (2, "")
+    assert "small is neither a report folder nor a model with a report" in one_sentence(err)
