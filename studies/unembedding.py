@@ -416,12 +416,13 @@ def _rank_tables(model: "HookedGPT", windows: list[np.ndarray], config: Config) 
     small = d_vocab <= _readout_text.SMALL_VOCABULARY
     n_wanted = min(8 * d_model, MOST_CONTEXTS) if small else d_model + 64
     n_prompts = -(-n_wanted // (window.shape[1] - 1))
-    if n_prompts > len(window):  # short windows: take random ones of full length
-        random = _prompts.random_prompts(
-            model, 2 + n_wanted // (model.config.n_ctx // 2), config.seed
-        )
-        window = np.asarray(getattr(random.batches[0], random.plain))
-        n_prompts = min(len(window), -(-n_wanted // (window.shape[1] - 1)))
+    if n_prompts > len(window) and _prompts.speaks_the_language(model):
+        window = _readout_text.windows_of(model, n_prompts, config.seed)[0][0]
+    elif n_prompts > len(window):  # random tokens do as well, the rank is that of the width
+        length = min(model.config.n_ctx, _prompts.LONGEST_WINDOW)
+        n_prompts = -(-n_wanted // length)
+        draw = np.random.default_rng(config.seed)
+        window = draw.integers(0, d_vocab, (n_prompts, length + 1))
     rows = window[:n_prompts]
     width = d_vocab if small else 2 * d_model
     ids = np.sort(np.random.default_rng(config.seed).permutation(d_vocab)[:width])
@@ -530,7 +531,7 @@ def _identity_tables(model: "HookedGPT", windows: list[np.ndarray]) -> dict[str,
     import pandas as pd
     import torch
 
-    tokens = torch.as_tensor(windows[0][:4, :-1], device=model.W_E.device)
+    tokens = torch.as_tensor(max(windows, key=np.size)[:4, :-1], device=model.W_E.device)
     with torch.no_grad():
         logits = model(tokens)
         stream = model(tokens, stop_at_layer=model.config.n_layers)

@@ -256,7 +256,10 @@ def same_sense_halves(uses: WordUses) -> tuple[WordUses, Int[np.ndarray, " use"]
 
 
 def sense_profile(
-    examples: Vectors, example_names: list[Any], vectors: Vectors, senses: list[str]
+    examples: Float[np.ndarray, "layer example d_model"],
+    example_names: list[Any],
+    vectors: Vectors,
+    senses: list[str],
 ) -> pd.DataFrame:
     """How near some uses of a word lie to the mean of each of its senses, layer by layer.
 

@@ -41,7 +41,7 @@ class Readout:
 @torch.no_grad()
 def readout_effects(
     model: HookedGPT,
-    windows: Sequence[Int[np.ndarray, "prompt pos"]],
+    windows: Sequence[Int[np.ndarray, "_prompt _pos"]],
     readouts: Sequence[Readout],
     batch_size: int = 8,
 ) -> pd.DataFrame:

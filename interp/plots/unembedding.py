@@ -35,11 +35,11 @@ def bias_scatter(points: pd.DataFrame, label: str) -> Figure:
             )  # fmt: skip
             ax.set(xlabel=label, ylabel=title)
             # The rarest and the most frequent tokens tell the reader which end is which.
-            for place in (points["frequency"].idxmax(), points[name].idxmax()):
-                row = points.loc[place]
+            for row in (points.loc[points[column].idxmax()] for column in ("frequency", name)):
+                text = f"“{visible_token(row['token'], 14)}”"
                 right = row["frequency"] > points["frequency"].median()
                 ax.annotate(
-                    f"“{visible_token(row['token'], 14)}”", (row["frequency"], row[name]), fontsize=8.5,
+                    text, (row["frequency"], row[name]), fontsize=8.5,
                     xytext=(-4 if right else 4, 4), textcoords="offset points",
                     ha="right" if right else "left",
                 )  # fmt: skip
