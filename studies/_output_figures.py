@@ -81,11 +81,13 @@ def _overlap(tables: Tables, n_heads: int) -> FigurePart:
             **cells_of("overlap_total", "top_pair", "top_overlap"),
         ),
         answer=Sentence(
-            "Heads of {pairs} share {overlap:.3f} of the directions they write to (95 % interval "
-            "{ci_low:.3f} to {ci_high:.3f}, {n} pairs), random subspaces {null:.3f}. {top_pair} "
-            "share {top_overlap:.2f}. The whole output matrix uses {effective_rank:.0f} directions "
-            "(effective rank; random weights {effective_rank_random:.0f}).",
+            "Heads of {first} share {first_overlap:.3f} of the directions they write to, heads of "
+            "{pairs} {overlap:.3f} (95 % interval {ci_low:.3f} to {ci_high:.3f}, {n} pairs), "
+            "random subspaces {null:.3f}. {top_pair} share {top_overlap:.2f}. The whole output "
+            "matrix uses {effective_rank:.0f} directions (effective rank; random weights "
+            "{effective_rank_random:.0f}).",
             **cells_of("overlap", "pairs", "overlap", "ci_low", "ci_high", "n", "null", row=last),
+            **cells_of("overlap", first="pairs", first_overlap="overlap"),
             **cells_of(
                 "overlap_total",
                 "top_pair",
@@ -153,8 +155,9 @@ def _ranks(tables: Tables) -> FigurePart:
         question="How many directions of the output matrix does the model need?",
         picture=plots.loss_by_rank(tables["ranks"].frame, MIN_LOSS),
         alt=Sentence(
-            "Loss added against directions kept, for W_O and W_V; with {least} of {full} directions "
-            "of W_O {activations_delta:.3f} nats by activations, {random_delta:.3f} at random.",
+            "Loss added against directions kept, for W_O and W_V; with {least} of {full} "
+            "directions of W_O {activations_delta:.3f} nats by activations, {random_delta:.3f} at "
+            "random.",
             **cells_of("rank_total", "least", "full", "activations_delta", "random_delta"),
         ),
         answer=Sentence(

@@ -71,7 +71,8 @@ def run(
             prompts=prompts.description,
             prompts_sha256=_prompts.fingerprint(prompts),
             norm="centring and weight folded into reading weights; scales left out",
-            smallest_effect_of_interest=f"{MIN_LOSS} nats; relative gap {measures.MIN_GAP}",
+            smallest_effect_of_interest=f"{MIN_LOSS} nats; gap {measures.MIN_GAP} of the largest "
+            "singular value",
         ),
     )
 
@@ -267,8 +268,8 @@ def _rank_tables(
     return {
         "ranks": Table(
             losses,
-            "Loss added (nats, mean over windows) when all layers keep so many directions of W_O or "
-            "W_V; 95 % interval over windows",
+            "Loss added (nats, mean over windows) when all layers keep so many directions of W_O "
+            "or W_V; 95 % interval over windows",
         ),
         "rank_total": overview(
             row,

@@ -93,8 +93,8 @@ def composition_table(model: HookedGPT, energy: float = ENERGY) -> pd.DataFrame:
 
     Returns:
         One row per pair and kind: `kind` (Q, K or V), `source_layer`, `source_head`, `layer`,
-        `head`, `score`, `times_chance` (`score * sqrt(d_model)`, 1 under the null), `z` (of
-        score²), `overlap` (mean squared cosine between the top of what is written and the top of
+        `head`, `score`, `times_chance` (`score * sqrt(d_model)`, 1 under the null), `null_high`
+        (its 97.5 % point under the null, as if score² were normal), `z` (of score²), `overlap` (mean squared cosine between the top of what is written and the top of
         what is read, of the smaller of the two), `overlap_null` (its mean for random subspaces),
         `overlap_z`.
 
@@ -107,7 +107,8 @@ def composition_table(model: HookedGPT, energy: float = ENERGY) -> pd.DataFrame:
     written, sought = (_spread(svd[name].S, d_model) for name in ("OV", "QK"))
     readers = torch.stack([sought, sought, written])
     variance = 2 * written[None, :, None] * readers[:, None] / (d_model - 1) / (d_model + 2)
-    z = (scores.square() - 1 / d_model) / variance.clamp(min=0).sqrt().clamp(min=1e-12)
+    sd = variance.clamp(min=0).sqrt()
+    z = (scores.square() - 1 / d_model) / sd.clamp(min=1e-12)
     overlap, null, overlap_z = _overlaps(svd["OV"], svd["QK"], energy)
     at = torch.arange(n_layers * n_heads, device=scores.device) // n_heads
     kind, source, target = torch.nonzero(
@@ -116,6 +117,7 @@ def composition_table(model: HookedGPT, energy: float = ENERGY) -> pd.DataFrame:
     columns = {
         "score": scores,
         "times_chance": scores * d_model**0.5,
+        "null_high": (1 + 1.96 * d_model * sd).sqrt(),
         "z": z,
         "overlap": overlap,
         "overlap_null": null,

@@ -5,8 +5,9 @@ measures of rank, from the squared singular values σ²: the stable rank `Σσ²
 rank `exp H(σ² / Σσ²)`, and `rank_90`, how many directions hold 90 % of the sum.
 
 A singular vector is a fact about a head only where its singular value stands apart: between equal
-values any rotation is as good. So a direction is read out only if its value differs from both
-neighbours by `MIN_GAP`, and its words are scored by a function that does not know where they came
+values any rotation is as good, and noise turns a direction the farther, the nearer the next value
+is. So a direction is read out only if its value differs from both neighbours by `MIN_GAP` of the
+largest value, and its words are scored by a function that does not know where they came
 from, beside random directions of the same head.
 
 Source: effective rank after Roy & Vetterli 2007; readouts after Millidge & Black 2022 and Dar et
@@ -30,7 +31,7 @@ from interp.measures.circuits import (
 from interp.measures.factored import FactoredMatrix
 from interp.measures.statistics import false_discovery_q
 
-MIN_GAP = 0.1  # declared beforehand: relative distance to both neighbouring singular values
+MIN_GAP = 0.05  # declared beforehand: distance to both neighbours, as a share of the largest value
 N_WORDS = 10  # of a direction's list
 N_RANDOM = 199  # random directions per head
 NOISE = 0.01  # of the circuit's norm
@@ -43,7 +44,8 @@ def spectrum_table(weights: HeadWeights) -> pd.DataFrame:
 
     Returns:
         One row per value: `circuit`, `layer`, `head`, `index` (0 is the largest), `value`, `gap`
-        (smallest relative distance to a neighbouring value: `(larger - smaller) / larger`).
+        (distance to the nearest neighbouring value, over the largest value of the circuit; below
+        the last value stands 0).
     """
     rows = []
     for name in CIRCUITS:
@@ -55,12 +57,11 @@ def spectrum_table(weights: HeadWeights) -> pd.DataFrame:
 
 
 def _gaps(values: Float[np.ndarray, "*head rank"]) -> Float[np.ndarray, "*head rank"]:
-    larger, smaller = values[..., :-1], values[..., 1:]
-    between = np.divide(larger - smaller, larger, out=np.zeros_like(larger), where=larger > 0)
-    edge = np.full((*values.shape[:-1], 1), 1.0)
-    return np.minimum(
-        np.concatenate([edge, between], axis=-1), np.concatenate([between, edge], axis=-1)
-    )
+    below = np.concatenate([values[..., 1:], np.zeros_like(values[..., :1])], axis=-1)
+    down = values - below
+    up = np.concatenate([np.full_like(values[..., :1], np.inf), down[..., :-1]], axis=-1)
+    nearest, largest = np.minimum(down, up), values[..., :1]
+    return np.divide(nearest, largest, out=np.zeros_like(values), where=largest > 0)
 
 
 @torch.no_grad()

@@ -60,7 +60,7 @@ def stability_by_gap(frame: pd.DataFrame, least: float, ax: Axes | None = None) 
     """How far singular directions turn under noise, against the gap to their neighbours.
 
     Args:
-        frame: `gap` (relative), `degrees`.
+        frame: `gap` (share of the largest value), `degrees`.
         least: smallest gap with which a direction is read out, a line.
         ax: where to draw; a new figure by default.
     """
@@ -80,7 +80,7 @@ def stability_by_gap(frame: pd.DataFrame, least: float, ax: Axes | None = None) 
         ax.set(xscale="log", yscale="log", ylim=(1e-2, 120))
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(lambda value, place: f"{value:g}")
-        ax.set_xlabel("relative gap to the nearest singular value (logarithmic)")
+        ax.set_xlabel("gap to the nearest singular value, as a share of the largest (logarithmic)")
         ax.set_ylabel("turn under 1 % noise, degrees")
         made.legend(loc="outside lower center", ncols=3, frameon=False)
         plain_text(made)
