@@ -243,12 +243,14 @@ def beam_comparison(
 
     Returns:
         One row per prompt and width: `prompt`, `width` (1 is greedy), `log_prob` of the best beam
-        in nats, `exact_log_prob` of the best continuation (NaN where it could not be found within
-        `max_reads`), `gap_nats`, `found` (the beam has it), `depth`.
+        in nats, `exact_log_prob` of the best continuation, `gap_nats`, `found` (the beam has it),
+        `depth`. Prompts whose best continuation takes more than `max_reads` have no rows.
     """
     rows = []
     for number, prompt in enumerate(prompts):
         exact = best_continuation(model, prompt, depth, max_reads=max_reads)
+        if exact is None:
+            continue
         for width in widths:
             if width == 1:
                 new = model.generate(prompt, depth, temperature=0).new_tokens[0]
@@ -256,19 +258,19 @@ def beam_comparison(
             else:
                 made = model.generate(prompt, depth, beams=width)
                 new, score = made.new_tokens[0], made.log_probs[0]
-            best = float("nan") if exact is None else exact[1]
             rows.append(
                 {
                     "prompt": number,
                     "width": width,
                     "log_prob": score,
-                    "exact_log_prob": best,
-                    "gap_nats": best - score,
-                    "found": exact is not None and new == exact[0],
+                    "exact_log_prob": exact[1],
+                    "gap_nats": exact[1] - score,
+                    "found": new == exact[0],
                     "depth": depth,
                 }
             )
-    return pd.DataFrame(rows)
+    columns = ["prompt", "width", "log_prob", "exact_log_prob", "gap_nats", "found", "depth"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Predict, sample, append, repeat: each step, and the sampler held against its softmax."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from interp.core import HookedGPT
 
 LEAST_EXPECTED = 5.0  # draws in a cell of the chi-square (Cochran 1954)
-_N_SIMULATED = 200
+_N_SIMULATED, _FEW, _MANY_TOKENS = 200, 40, 10_000  # many tokens vary little together
 
 
 @torch.no_grad()
@@ -117,7 +117,7 @@ def sampler_check(
         first prompt, one row per rule and token drawn or possible: `rule`, `token`, `probability`,
         `frequency`, `low`, `high` (central 95 % of a right sampler's frequency, binomial).
 
-    Cost: `rule * prompt * n_draws * log(d_vocab)` and as many simulated draws 200 times over.
+    Cost: `rule * prompt * n_draws * log(d_vocab)` and as many simulated draws up to 200 times over.
 
     Source: chi-square with no cell expected fewer than 5 times, Cochran 1954; mean deviation of a
     binomial, De Moivre 1730.
@@ -139,10 +139,10 @@ def sampler_check(
     return pd.DataFrame(checks), pd.concat(frequencies, ignore_index=True)
 
 
-def _goodness(counts: np.ndarray, probs: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+def _goodness(counts: np.ndarray, probs: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
     n, kept = int(counts.sum()), probs > 0
     p = probs[kept] / probs[kept].sum()
-    simulated = rng.multinomial(n, p, _N_SIMULATED) / n
+    simulated = rng.multinomial(n, p, _FEW if len(p) > _MANY_TOKENS else _N_SIMULATED) / n
     chi2, df, p_value = chi_square(counts[kept], p)
     return {
         "kept": int(kept.sum()),
@@ -272,7 +272,7 @@ def filter_check(
     return pd.DataFrame(rows)
 
 
-def _defined_size(rule: str, setting: float, falling: np.ndarray) -> tuple[int, int]:
+def _defined_size(rule: str, setting: int | float, falling: np.ndarray) -> tuple[int, int]:
     """How many of the likeliest tokens stay, by the definition and by a wrong one."""
     probs = np.exp(falling.astype(float) - falling[0])
     probs /= probs.sum()

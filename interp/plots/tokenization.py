@@ -37,7 +37,7 @@ def token_boxes(frame: pd.DataFrame) -> Figure:
     return made
 
 
-def _boxes(ax: Axes, group: pd.DataFrame, y: float) -> None:
+def _boxes(ax: Axes, group: pd.DataFrame, y: int) -> None:
     x = 0.0
     for number, row in enumerate(group.itertuples()):
         shown = visible_token(row.piece, 14)
