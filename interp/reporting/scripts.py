@@ -24,7 +24,10 @@ def compact(source: str) -> str:
     It knows the JavaScript of this project, not all of it: regular expressions stand behind
     "(", "!", "= " or "=> ", and the fields of a template hold neither braces nor templates.
     """
-    short = _short_names(source)
+    return _small(source, _short_names(source))
+
+
+def _small(source: str, short: dict[str, str]) -> str:
     pieces: list[str] = []
     gap = ""
     for kind, text in _tokens(source):
@@ -37,7 +40,7 @@ def compact(source: str) -> str:
         if kind == "name":
             text = "let" if text == "const" else short.get(text, text)
         elif kind == "template":
-            text = _FIELD.sub(lambda field: f"${{{_renamed(field[1], short)}}}", text)
+            text = _FIELD.sub(lambda field: f"${{{_small(field[1], short)}}}", text)
         elif kind == "arrow":
             only = text[1 : text.index(")")]
             only = short.get(only, only)
@@ -63,12 +66,6 @@ def _needed(gap: str, before: str, after: str) -> str:
         return gap if gap == "\n" else " "
     ends = (is_word[0] or before in ")]}\"'`/") and (is_word[1] or after in "[({\"'`!+-")
     return "\n" if gap == "\n" and ends else ""
-
-
-def _renamed(code: str, short: dict[str, str]) -> str:
-    return "".join(
-        short.get(text, text) if kind == "name" else text for kind, text in _tokens(code)
-    )
 
 
 def _short_names(source: str) -> dict[str, str]:

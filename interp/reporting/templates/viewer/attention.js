@@ -111,6 +111,7 @@ function attention(view) {
   const lit = new Picker(strip, {
     step: alongList(() => n),
     show: (i) => {
+      now.pair = lit.locked >= 0;
       if (now.side === "from") {
         now.q = i;
         strongest();
@@ -120,11 +121,7 @@ function attention(view) {
       }
       showPair();
     },
-    changed: () => {
-      now.pair = lit.locked >= 0;
-      showPair();
-      view.changed();
-    },
+    changed: view.changed,
   });
   lit.set(chips);
   const table = h("table.plain", null);

@@ -11,12 +11,12 @@ function flow(view) {
   const largest = abs(all[0]?.weight ?? 1) || 1, step = 10 ** floor(log10(largest / 20));
   const first = floor(abs(all[min(all.length - 1, 24)]?.weight ?? 0) / step) * step;
   const start = +first.toFixed(6), now = { low: start };
-  const svg = drawing(9, 9), table = h("table.plain", null), count = h("p.small", null);
+  const svg = drawing(9, 9, { class: "chart" }), table = h("table.plain", null), count = h("p.small", null);
   const order = range(n).sort((a, b) => nodes.layer[b] - nodes.layer[a] || nodes.place[a] - nodes.place[b]);
   const strong = () => all.filter((e) => abs(e.weight) >= now.low - 1e-12);
   let places = [], lines = [];
-  const picker = plotted(svg, {
-    label: t("graph"), step: towards(() => places), hit: nearest(svg, () => places, 34),
+  const picker = new Picker(svg, {
+    step: towards(() => places), hit: nearest(svg, () => places, 34),
     changed: () => {
       list();
       view.changed();
@@ -42,7 +42,7 @@ function flow(view) {
 
   function draw() {
     const levels = [...new Set(nodes.layer)].sort((a, b) => a - b), spots = extent(nodes.place);
-    const columns = spots[1] - spots[0] + 1, width = max(view.width() > 760 ? view.width() * 0.62 : view.width(), columns * 46);
+    const columns = spots[1] - spots[0] + 1, width = max(view.width() > 760 ? view.width() * 0.62 : view.width() - 8, columns * 46);
     const pitch = width / columns, rise = clamp(520 / levels.length, 46, 84), height = levels.length * rise + 8;
     const at = range(n).map((i) => ({ x: (nodes.place[i] - spots[0] + 0.5) * pitch, y: height - 4 - (levels.indexOf(nodes.layer[i]) + 0.5) * rise }));
     const wide = min(pitch - 4, 96), high = 24;
@@ -56,7 +56,7 @@ function flow(view) {
     const items = order.map((i) => s("g", { role: "option", class: "node", "aria-label": token(nodes.name[i]) },
       s("rect", { x: at[i].x - wide / 2, y: at[i].y - high / 2, width: wide, height: high, rx: 5 }),
       s("text", { x: at[i].x, y: at[i].y + 4 }, token(nodes.name[i], max(3, floor((wide - 4) / 7.2))))));
-    redrawn(svg, width, height, hidden(lines.map(({ el }) => el)), items);
+    redrawn(svg, width, height, hidden(lines.map(({ el }) => el)), listbox(t("graph"), items));
     picker.set(items);
     const used = new Set(strong().flatMap((e) => [e.from, e.to]));
     items.forEach((el, k) => el.classList.toggle("alone", !used.has(order[k])));

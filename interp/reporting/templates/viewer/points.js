@@ -1,19 +1,16 @@
 // ---- words on a line and in a plane
 
-// An SVG as a list whose options are its marks.
-function plotted(svg, options) {
-  add(svg, { role: "listbox", "aria-label": options.label, class: "chart" }, []);
-  return new Picker(svg, options);
-}
+// Marks as the options of a list.
+const listbox = (label, options) => s("g", { role: "listbox", "aria-label": label }, options);
 const shared = (names) => [...new Set(names.map(String))];
 const hidden = (...children) => s("g", { "aria-hidden": true }, children);
 
 // `lay()` says where the words stand and what is behind them, `about(i)` what is said of one.
 function pointPlot(view, order, { label, step, lay, about, first }) {
-  const { word: words, group } = view.data.points, groups = shared(group), svg = drawing(9, 9);
+  const { word: words, group } = view.data.points, groups = shared(group), svg = drawing(9, 9, { class: "chart" });
   let points = [];
-  const picker = plotted(svg, {
-    label, step: (i, way) => step(points, i, way), hit: nearest(svg, () => points), changed: view.changed,
+  const picker = new Picker(svg, {
+    step: (i, way) => step(points, i, way), hit: nearest(svg, () => points), changed: view.changed,
     show(at) {
       const i = order[at], chosen = (el, on) => el.classList.toggle("here", on);
       svg.querySelectorAll("text.label").forEach((el) => chosen(el, +el.dataset.of === at));
@@ -31,7 +28,7 @@ function pointPlot(view, order, { label, step, lay, about, first }) {
     });
     const labels = placeLabels(points, width, base, lines).map((at, i) =>
       at ? s("text.label", { x: at.x, y: at.y + 4, "data-of": i }, points[i].label) : null);
-    redrawn(svg, width, height, hidden(behind), items, hidden(labels));
+    redrawn(svg, width, height, hidden(behind), listbox(label, items), hidden(labels));
     picker.set(items);
     if (order.length) picker.preview(picker.shown ?? first);
   }
@@ -57,7 +54,7 @@ function numberLine(view) {
     let [a, b] = extent([...values, low, high]);
     [a, b] = [a - (b - a || 1) * 0.06, b + (b - a || 1) * 0.06];
     const xOf = (v) => left + ((v - a) / (b - a)) * (width - 2 * left), yOf = (g) => top + lane * (g + 0.5);
-    const { ticks, digits } = niceTicks(a, b, clamp(width / 110, 3, 9));
+    const { ticks, digits } = niceTicks(a, b, clamp(width / 85, 4, 9));
     const line = (name, x1, y1, x2, y2) => s("line." + name, { x1, y1, x2, y2 });
     return {
       width, height, base, ways: [[0, -16], [0, 17], [0, -29], [0, 30], [1, 0], [-1, 0]],

@@ -35,10 +35,10 @@ function rectangles(view) {
   const totals = models.map((model) => sum(of(model)));
   const groups = shared(items.group);
   const largest = models[totals.indexOf(max(...totals))], now = { fill: largest };
-  const svg = drawing(9, 9), note = h("p.small", null);
+  const svg = drawing(9, 9, { class: "chart" }), note = h("p.small", null);
   let shown = [], places = [], lockedItem = -1;
-  const picker = plotted(svg, {
-    label: t("areas"), step: towards(() => places),
+  const picker = new Picker(svg, {
+    step: towards(() => places),
     hit: (event) => +(event.target.closest?.("[data-i]")?.dataset.i ?? -1),
     changed: () => {
       lockedItem = shown[picker.locked] ?? -1;
@@ -80,7 +80,7 @@ function rectangles(view) {
       tall = max(tall, side + head);
     }
     const height = y + tall + 4;
-    redrawn(svg, width, height, hidden(parts), ...rects);
+    redrawn(svg, width, height, hidden(parts), listbox(t("areas"), rects));
     const small = order.filter((m) => totals[m] * scale < 9), large = range(models.length).filter((m) => !order.includes(m));
     note.replaceChildren(...[t("scalenote", whole(1 / scale < 1 ? 1 : 1 / scale), clip(unit, 40)),
       small.length ? " " + t("toosmall", small.map((m) => clip(models[m], 40)).join(", ")) : "",

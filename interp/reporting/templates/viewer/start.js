@@ -106,7 +106,7 @@ async function start() {
   const scripts = [...document.querySelectorAll("script.view")], given = fragment();
   for (const script of scripts) await upgrade(script, given.get(script.dataset.figure));
   // Figures have new heights, and a fragment with a selection names no element of its own.
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1).split(/[?;]/)[0]));
+  const target = document.getElementById(location.hash.slice(1).split(/[?;]/)[0]);
   if (target && scripts.length) target.scrollIntoView();
   window.addEventListener("hashchange", () => fragment().forEach((params, name) => figures.get(name)?.apply(params)));
   document.documentElement.dataset.viewer = "ready";

@@ -35,7 +35,12 @@ function cellTable({ label, rows, columns, corner, text, view, chosen, columnTex
 
 function lens(view) {
   const { data, arrays } = view, { tokens, layers, values, pinned } = data, n = tokens.length;
-  const now = { value: values[0], of: -1, measure: "", pins: new Set(range(min(pinned.length, 4))) };
+  const now = { value: values[0], of: -1, measure: "" };
+  // The first few are pinned unless the address says otherwise.
+  const first = range(min(pinned.length, 4)).join(".");
+  const pin = (list) => (now.pins = new Set(list.split(".").filter(Boolean).map(Number).filter((i) => i in pinned)));
+  const pinnedNow = () => [...now.pins].sort((a, b) => a - b).join(".");
+  pin(first);
   const number = (name, r, c) => arrays[name].values[r * n + c];
   const isSigned = (name) => extent(arrays[name].values)[0] < 0;
   const measures = [...new Set(pinned.flatMap(([, names]) => names))];
@@ -113,12 +118,12 @@ function lens(view) {
     params: () => ({
       ...table.params(), colour: now.value === values[0] ? null : now.value,
       chart: now.measure === measures[0] ? null : now.measure,
-      pins: pinned.length ? [...now.pins].sort((a, b) => a - b).join(".") : null,
+      pins: pinnedNow() === first ? null : pinnedNow(),
     }),
     apply(given) {
       now.value = values.includes(given.colour) ? given.colour : values[0];
       now.measure = measures.includes(given.chart) ? given.chart : measures[0];
-      if (given.pins !== undefined) now.pins = new Set(given.pins.split(".").filter(Boolean).map(Number).filter((i) => i in pinned));
+      pin(given.pins ?? first);
       pins.forEach((el, i) => (el.querySelector("input").checked = now.pins.has(i)));
       by.set(now.value);
       measure?.set(now.measure);
@@ -132,13 +137,15 @@ function grid(view) {
   const { data, arrays } = view, { rows, columns, ends, unit } = data, n = columns.length;
   const values = arrays.values.values, all = extent([...values, ...Object.values(ends)]);
   const colours = colouring(true, ...all), roomy = n <= 16;
+  // "layer 3" rather than "layer layer 3".
+  const named = (axis, name) => [name.startsWith(data.axes[axis]) ? "" : clip(data.axes[axis], 20) + " ", nameText(name)];
   const table = cellTable({
     label: t("gridtable"), rows, columns, view,
     corner: h("span", null, phrase(data.axes[0], 20), " ↓ ", phrase(data.axes[1], 20), " →"),
     text: (r, c) => (roomy ? signed(values[r * n + c], (x) => fixed(x, 2)) : ""),
     chosen(r, c, locked) {
       const x = values[r * n + c];
-      view.say(says("gridcell", phrase(data.axes[0], 20), nameText(rows[r]), phrase(data.axes[1], 20), nameText(columns[c]),
+      view.say(says("gridcell", named(0, rows[r]), named(1, columns[c]),
         isNaN(x) ? t("novalue") : signed(x), phrase(unit)), table.picker.note());
     },
   });

@@ -17,7 +17,7 @@ const WORDS = {
   lenstable: "Token read off at each layer and position", lenscorner: "layer ↓ position →", pins: "Pinned tokens",
   lenscell: "{0}, at {1} (position {2}): reads {3}", trajectory: "{0} by layer, at {1} (position {2})", nopins: "No token is pinned.",
   colour: "colour", chart: "lines", "=entropy_nats": "entropy in nats", "=kl_nats": "KL divergence in nats",
-  gridtable: "Effects", gridcell: "{0} {1}, {2} {3}: {4} {5}",
+  gridtable: "Effects", gridcell: "{0}, {1}: {2} {3}",
   temperature: "temperature", logit: "logit", "logit / T": "logit / T", cut: "cut", kept: "kept", cutoff: "cut off", probability: "probability", bar: "bar",
   steps: "The best tokens of {0}: logits, divided by T, cut, and their probabilities", prompt: "prompt", reset: "reset",
   limits: "T = 0 is the limit: all to the largest logit. top-k 0 and top-p 1 cut nothing; top-k comes first.",

@@ -18,7 +18,7 @@ const WORDS = {
   lenstable: "층과 위치마다 읽어 낸 토큰", lenscorner: "층 ↓ 위치 →", pins: "고정한 토큰",
   lenscell: "{0}, {1} (위치 {2}): {3}로 읽힌다", trajectory: "층별 {0}, {1} (위치 {2})", nopins: "고정한 토큰이 없다.",
   colour: "색", chart: "선", "=probability": "확률", "=entropy_nats": "엔트로피 (내트)", "=kl_nats": "KL 발산 (내트)", "=rank": "순위",
-  gridtable: "효과", gridcell: "{0} {1}, {2} {3}: {4} {5}",
+  gridtable: "효과", gridcell: "{0}, {1}: {2} {3}",
   temperature: "온도", logit: "로짓", "logit / T": "로짓 / T", cut: "자르기", kept: "남음", cutoff: "잘림", probability: "확률", bar: "막대",
   steps: "토큰 {0}개 중 상위: 로짓, T로 나눈 값, 자르기, 확률", prompt: "프롬프트", reset: "처음으로",
   limits: "T = 0은 극한으로, 가장 큰 로짓이 전부를 갖는다. top-k 0과 top-p 1은 자르지 않으며 top-k를 먼저 적용한다.",
