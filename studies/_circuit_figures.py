@@ -38,7 +38,8 @@ def _values(tables: Tables) -> FigurePart:
         picture=plots.deviations(tables["values"].frame, tolerance),
         alt=Sentence(
             "Six formulas on a logarithmic axis: W_V x alone is {plain:.2f} off, with norm and "
-            "bias {full:.0e}; another basis moves W_V by {moved:.2f} and the logits by {gauge:.0e}.",
+            "bias {full:.0e}; another basis moves W_V by {moved:.2f} and the logits by "
+            "{gauge:.0e}.",
             **cells_of("value", "plain", "full", "moved", "gauge"),
         ),
         answer=Sentence(
@@ -115,10 +116,8 @@ def _spectra(tables: Tables) -> FigurePart:
 
 def _copying(tables: Tables) -> FigurePart:
     found, known = tables["copying"].frame, tables["planted"].frame
-    strong = found.assign(size=found[["top1", "bottom1"]].max(axis=1))
-    named = set(strong.nlargest(_MOST_NAMED, "size")["name"])
-    if len(found) <= 2 * _MOST_NAMED:
-        named |= set(found.loc[found["label"] != "none", "name"])
+    labelled = found[found["label"] != "none"]
+    named = set(labelled.nlargest(_MOST_NAMED, "top1")["name"])
     panels = {"planted heads": known, "this model": found}
     names = {
         "planted heads": known["name"].tolist(),
@@ -137,8 +136,8 @@ def _copying(tables: Tables) -> FigurePart:
         ),
         answer=Sentence(
             "{best} raises the word it attends to most for {top1:.2f} of {n} words (random "
-            "circuits with its singular values up to {null:.3f}, q {q:p}) and among the first five for "
-            "{top5:.2f}; eigenvalue score {eigenvalue_score:.2f}. Labels: {n_copying} copying, "
+            "circuits with its singular values up to {null:.3f}, q {q:p}) and among the first five "
+            "for {top5:.2f}; eigenvalue score {eigenvalue_score:.2f}. Labels: {n_copying} copying, "
             "{n_anti} anti-copying, {n_successor} successor, {n_eigen} by eigenvalues only.",
             **cells_of(
                 "copying_total",

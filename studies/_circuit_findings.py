@@ -78,8 +78,8 @@ def _on_rank(tables: Tables) -> Finding:
         "holds" if row["largest_rank"] <= row["bound"] < row["d_model"] else "fails",
         Sentence(
             "W_V W_O has rank {largest_rank} of {d_model} at most, as {bound} dimensions in "
-            "between allow; its effective rank is {effective_rank:.1f} (shuffled weights {shuffled:.1f}; "
-            "{n} heads).",
+            "between allow; its effective rank is {effective_rank:.1f} (shuffled weights "
+            "{shuffled:.1f}; {n} heads).",
             **cells_of(
                 "rank_total",
                 "largest_rank",

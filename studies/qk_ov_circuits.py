@@ -37,11 +37,11 @@ MOST_PRINTED = 160  # rows of a table in the page
 class Config(StudyConfig):
     """Options of the study."""
 
-    n_null: int = 24
+    n_null: int = 32
     """Random circuits with each head's singular values, for the null of copying."""
-    n_random: int = 199
+    n_random: int = 1999
     """Random directions per head, for the null of readouts."""
-    n_windows: int = 400
+    n_windows: int = 200
     """Windows of text that tell which words have alike contexts (small language only)."""
 
 
@@ -217,7 +217,7 @@ def _copying_tables(model: "HookedGPT", config: Config) -> dict[str, Table]:
         bench.model,
         words=np.arange(N_SPECIAL, bench.key.d_vocab),
         successor=np.array(bench.key.tables["successor"]),
-        n_null=8,
+        n_null=24,
         seed=config.seed,
     )
     places = zip(known["layer"], known["head"], strict=True)

@@ -94,9 +94,9 @@ def composition_table(model: HookedGPT, energy: float = ENERGY) -> pd.DataFrame:
     Returns:
         One row per pair and kind: `kind` (Q, K or V), `source_layer`, `source_head`, `layer`,
         `head`, `score`, `times_chance` (`score * sqrt(d_model)`, 1 under the null), `null_high`
-        (its 97.5 % point under the null, as if score² were normal), `z` (of score²), `overlap` (mean squared cosine between the top of what is written and the top of
-        what is read, of the smaller of the two), `overlap_null` (its mean for random subspaces),
-        `overlap_z`.
+        (its 97.5 % point under the null, as if score² were normal), `z` (of score²), `overlap`
+        (mean squared cosine between the top of what is written and the top of what is read, of
+        the smaller of the two), `overlap_null` (its mean for random subspaces), `overlap_z`.
 
     Cost: as `composition_scores`, three times, and one decomposition per head and circuit.
     """
@@ -108,7 +108,8 @@ def composition_table(model: HookedGPT, energy: float = ENERGY) -> pd.DataFrame:
     readers = torch.stack([sought, sought, written])
     variance = 2 * written[None, :, None] * readers[:, None] / (d_model - 1) / (d_model + 2)
     sd = variance.clamp(min=0).sqrt()
-    z = (scores.square() - 1 / d_model) / sd.clamp(min=1e-12)
+    # Without a variance, as for a head of zeros, no score lies away from chance.
+    z = torch.where(sd > 0, (scores.square() - 1 / d_model) / sd, 0.0)
     overlap, null, overlap_z = _overlaps(svd["OV"], svd["QK"], energy)
     at = torch.arange(n_layers * n_heads, device=scores.device) // n_heads
     kind, source, target = torch.nonzero(
@@ -143,8 +144,8 @@ def _exact(model: HookedGPT) -> torch.dtype:
 def _spread(values: Float[Tensor, "layer head rank"], d_model: int) -> Float[Tensor, " space"]:
     """`Σσ⁴ / (Σσ²)² - 1/d`: 0 for a circuit that treats all directions alike."""
     squares = values.flatten(0, 1).square()
-    total = squares.sum(-1).clamp(min=torch.finfo(squares.dtype).tiny)
-    return (squares.square().sum(-1) / total.square() - 1 / d_model).clamp(min=0)
+    shares = squares / squares.sum(-1, keepdim=True)
+    return torch.nan_to_num(shares.square().sum(-1) - 1 / d_model).clamp(min=0)
 
 
 class Bases(NamedTuple):

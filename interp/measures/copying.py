@@ -14,7 +14,7 @@ and cancel for a head that steps to the successor; a mean diagonal can come from
 
 The null of a head keeps its singular values and draws its directions: `L diag(σ) R` with
 Haar-distributed frames. The draws of all heads together give p-values, (b + 1) / (B + 1), and
-Benjamini-Hochberg corrects over the heads.
+Benjamini-Hochberg corrects over the heads. Heads whose weights are zero stay out of both.
 
 `M` is never formed. What is kept of the vocabulary are sums of d_model² numbers; ranks are taken
 for some hundred source tokens at a time, among all tokens.
@@ -336,14 +336,17 @@ def _with_nulls(
     low, high = np.quantile(null, [0.025, 0.975], axis=0)
     for place, name in enumerate(STATISTICS):
         frame[f"{name}_null_low"], frame[f"{name}_null_high"] = low[:, place], high[:, place]
+    # A head of length 0 has no circuit, and its zeros are no evidence about chance.
+    real = (frame["norm"] > 0).to_numpy()
     for label, name in TESTED.items():
-        drawn = null[..., STATISTICS.index(name)].ravel()
+        drawn = np.sort(null[:, real, STATISTICS.index(name)].ravel())
         column = f"q_{'eigenvalues' if label == 'eigenvalues only' else label.replace('-', '_')}"
+        frame[column] = 1.0
         if np.isnan(drawn).any():
             frame[column] = np.nan
             continue
-        at_least = (drawn[None] >= frame[name].to_numpy()[:, None] - 1e-12).sum(axis=1)
-        frame[column] = false_discovery_q((at_least + 1) / (len(drawn) + 1))
+        at_least = len(drawn) - np.searchsorted(drawn, frame.loc[real, name] - 1e-12)
+        frame.loc[real, column] = false_discovery_q((at_least + 1) / (len(drawn) + 1))
     return frame
 
 

@@ -35,6 +35,7 @@ MIN_GAP = 0.05  # declared beforehand: distance to both neighbours, as a share o
 N_WORDS = 10  # of a direction's list
 N_RANDOM = 199  # random directions per head
 NOISE = 0.01  # of the circuit's norm
+MOST_ALIKE = 4096  # words up to which all pairs are compared beforehand
 NUMERICAL = 1e-5  # singular values below this share of the largest are rounding
 
 
@@ -193,16 +194,17 @@ def singular_readout(
     svd = head_weights(model).circuit("OV").svd
     allowed = torch.as_tensor(np.asarray(words), device=model.W_E.device)
     outputs = token_outputs(model, vocabulary(model))[:, allowed]
-    unit = _unit_rows(torch.as_tensor(features, dtype=torch.float64))[allowed.cpu()]
+    unit = _unit_rows(torch.as_tensor(features, dtype=torch.float64)[allowed.cpu()])
+    alike = unit @ unit.T if len(unit) <= MOST_ALIKE else unit
     gaps, rows = _gaps(svd.S.double().cpu().numpy()), []
     for layer, head in heads or list(np.ndindex(svd.S.shape[:2])):
         S, Vh = svd.S[layer, head], svd.Vh[layer, head]
         drawn = torch.randn(n_random, len(S), generator=generator).to(Vh)
-        random, _ = _coherence(_unit_rows(drawn) @ Vh, outputs, unit)
+        random, _ = _coherence(_unit_rows(drawn) @ Vh, outputs, alike)
         apart = [i for i in range(len(S)) if gaps[layer, head, i] >= MIN_GAP and S[i] > 0][:most]
         if not apart:
             continue
-        found, lists = _coherence(Vh[apart], outputs, unit)
+        found, lists = _coherence(Vh[apart], outputs, alike)
         for place, index in enumerate(apart):
             p = (1 + int((random >= found[place] - 1e-12).sum())) / (1 + n_random)
             rows.append(
@@ -232,14 +234,21 @@ def _unit_rows(vectors: Tensor) -> Tensor:
 def _coherence(
     directions: Float[Tensor, "direction d_model"],
     outputs: Float[Tensor, "d_model word"],
-    unit: Float[Tensor, "word feature"],
+    alike: Float[Tensor, "word feature"],
 ) -> tuple[Float[np.ndarray, " direction"], Int[np.ndarray, "direction place"]]:
-    """Coherence of each direction's list, and the list, for the better of the two signs."""
+    """Coherence of each direction's list, and the list, for the better of the two signs.
+
+    `alike` holds unit vectors of the words, or, where it is square, their products.
+    """
     logits = directions @ outputs
     k = min(N_WORDS, logits.shape[-1])
     lists = torch.stack([(sign * logits).topk(k, dim=-1).indices for sign in (1, -1)], dim=1).cpu()
-    total = unit[lists].sum(-2).square().sum(-1)
-    own = unit[lists].square().sum((-2, -1))
+    if len(alike) <= MOST_ALIKE:
+        total = alike[lists[..., :, None], lists[..., None, :]].sum((-2, -1))
+        own = alike.diagonal()[lists].sum(-1)
+    else:
+        total = alike[lists].sum(-2).square().sum(-1)
+        own = alike[lists].square().sum((-2, -1))
     score = ((total - own) / max(k * (k - 1), 1)).numpy()
     better = score.argmax(axis=1)
     at = np.arange(len(score))
