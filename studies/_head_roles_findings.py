@@ -177,6 +177,8 @@ def on_pruning(tables: Tables) -> Finding:
     cheap = [row[f"high_{name}"] <= MIN_NATS for name in measures.ABLATIONS]
     better = [row[f"high_{name}"] < row[f"random_{name}"] for name in measures.ABLATIONS]
     verdict = "holds" if sum(cheap) >= 2 else "imprecise" if sum(better) >= 2 else "fails"
+    if max(abs(row[f"random_{name}"]) for name in measures.ABLATIONS) <= MIN_NATS:
+        verdict = "undecided"  # where no set of heads costs anything, a chosen one proves nothing
     return Finding(
         106,
         verdict,

@@ -176,7 +176,8 @@ def test_random_weights_mark_the_figure_uninformative():
     assert by_name["head_roles"].uninformative
     assert by_name["heads_differ"].uninformative
     verdicts = {finding.claim: finding.verdict for finding in result.findings}
-    assert (verdicts[103], verdicts[104]) == ("undecided", "fails")
+    assert (verdicts[103], verdicts[104], verdicts[106]) == ("undecided", "fails", "undecided")
+    assert by_name["pruning"].uninformative
     assert result.headline.text(result.tables).startswith("None of the 4 heads holds")
 
 
