@@ -108,11 +108,13 @@ def _measure(model: "HookedGPT", config: Config, say: Any) -> Tables:
         "inner products" if head < 0 else plots.head_label(0, head) for head in heads["head"]
     ]
     say("overlap", 2, 3)
-    n_boot = 10 if len(W_E) > 10_000 else 40
+    n_boot, n_subspaces = (10, 40) if len(W_E) > 10_000 else (40, 200)
     rows = [
         {
             "weights": name,
-            **measures.subspace_overlap(words, positions, n_boot=n_boot, seed=config.seed),
+            **measures.subspace_overlap(
+                words, positions, n_draws=n_subspaces, n_boot=n_boot, seed=config.seed
+            ),
         }
         for name, words, positions in (
             ("the model", W_E, W_pos),

@@ -22,13 +22,13 @@ from interp.measures.embeddings import unit_rows
 
 FEWEST = 3  # pairs: one to hold out, and two whose agreement can be measured
 N_DRAWS = 300
-NEIGHBOURHOOD = 20  # words of nearest frequency from which a random word is drawn
+NEIGHBOURHOOD = 40  # words of nearest frequency from which a random word is drawn
 NULLS = ("mismatched", "shuffled", "random")
 SCORES = ("order_accuracy", "side_accuracy", "consistency", "pc1_share")
 
 Pairs = Float[np.ndarray, "pair 2 d_model"]
 PairIds = Int[np.ndarray, "pair 2"]
-Draws = Float[np.ndarray, "draw pair d_model"]
+Draw = Float[np.ndarray, "*draw pair d_model"]
 
 
 def pair_differences(pairs: Pairs) -> Float[np.ndarray, "pair d_model"]:
@@ -36,7 +36,7 @@ def pair_differences(pairs: Pairs) -> Float[np.ndarray, "pair d_model"]:
     return pairs[:, 1] - pairs[:, 0]
 
 
-def consistency(differences: Float[np.ndarray, "*draw pair d_model"]) -> Float[np.ndarray, "*draw"]:
+def consistency(differences: Draw) -> Float[np.ndarray, "*draw"] | float:
     """Mean cosine between the differences of any two pairs: 1 if all are parallel.
 
     Source: after Ethayarajh et al. 2019, arXiv:1810.04882, and Fournier et al. 2020.
@@ -47,7 +47,7 @@ def consistency(differences: Float[np.ndarray, "*draw pair d_model"]) -> Float[n
     return ((unit.sum(axis=-2) ** 2).sum(axis=-1) - own) / (n * (n - 1))
 
 
-def pc1_share(differences: Float[np.ndarray, "*draw pair d_model"]) -> Float[np.ndarray, "*draw"]:
+def pc1_share(differences: Draw) -> Float[np.ndarray, "*draw"] | float:
     """Share of the differences' squared length along their first principal axis.
 
     The axis goes through the origin, as the principal component of pairs centred on their own
@@ -69,7 +69,7 @@ def mean_direction(pairs: Pairs) -> Float[np.ndarray, " d_model"]:
 def direction_scores(
     vectors: Float[np.ndarray, "word d_model"],
     ids: PairIds,
-    order: Int[np.ndarray, " word"],
+    order: Int[np.ndarray, " candidate"],
     n_draws: int = N_DRAWS,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -185,7 +185,7 @@ def held_out_accuracy(pairs: Pairs, n_splits: int = 50, seed: int = 0) -> float:
 def null_scores(
     vectors: Float[np.ndarray, "word d_model"],
     ids: PairIds,
-    order: Int[np.ndarray, " word"],
+    order: Int[np.ndarray, " candidate"],
     null: str,
     n_draws: int = N_DRAWS,
     seed: int = 0,
@@ -224,7 +224,7 @@ def _left_out(
 
 
 def null_draws(
-    ids: PairIds, order: Int[np.ndarray, " word"], null: str, seed: int = 0
+    ids: PairIds, order: Int[np.ndarray, " candidate"], null: str, seed: int = 0
 ) -> Callable[[], PairIds]:
     """A function that draws pairs of a null; see the module's beginning.
 
@@ -252,7 +252,7 @@ def _derangement(n: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
 
 
 def frequency_pools(
-    ids: PairIds, order: Int[np.ndarray, " word"]
+    ids: PairIds, order: Int[np.ndarray, " candidate"]
 ) -> Int[np.ndarray, "pair 2 neighbour"]:
     """For each word those of nearest frequency rank that stand in no pair.
 
@@ -277,12 +277,15 @@ def frequency_pools(
 
 
 def _random_pairs(pools: Int[np.ndarray, "pair 2 k"], rng: np.random.Generator) -> PairIds:
-    n, _, k = pools.shape
-    picked = rng.integers(0, k, (n, 2))
-    drawn = np.take_along_axis(pools, picked[..., None], axis=2)[..., 0]
-    same = drawn[:, 0] == drawn[:, 1]
-    drawn[same, 1] = pools[same, 1, (picked[same, 1] + 1) % k]
-    return drawn
+    """A word from each pool; none twice while there are others, since it would tie pairs."""
+    order = rng.random(pools.shape).argsort(axis=-1)
+    tried = np.take_along_axis(pools, order, axis=-1).reshape(-1, pools.shape[-1])
+    taken: list[int] = []
+    for candidates in tried.tolist():
+        free = (word for word in candidates if word not in taken)
+        partner = taken[-1] if len(taken) % 2 else None
+        taken.append(next(free, next(word for word in candidates if word != partner)))
+    return np.array(taken).reshape(-1, 2)
 
 
 def along_direction(
@@ -305,7 +308,7 @@ def along_direction(
 def random_direction_band(
     vectors: Float[np.ndarray, "word d_model"],
     ids: PairIds,
-    order: Int[np.ndarray, " word"],
+    order: Int[np.ndarray, " candidate"],
     n_draws: int = 1000,
     seed: int = 0,
 ) -> float:
@@ -395,7 +398,7 @@ def parallelogram(quad: Float[np.ndarray, "4 d_model"]) -> dict[str, np.ndarray 
 def plane_illusion(
     vectors: Float[np.ndarray, "word d_model"],
     ids: PairIds,
-    order: Int[np.ndarray, " word"],
+    order: Int[np.ndarray, " candidate"],
     sizes: tuple[int, ...] = (2, 3, 5, 8, 12),
     n_draws: int = 100,
     seed: int = 0,

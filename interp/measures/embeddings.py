@@ -209,7 +209,7 @@ def random_pairs(
 
 def cosine_spread(
     vectors: Vectors, n_pairs: int = 20_000, seed: int = 0, n_bins: int = 61
-) -> tuple[dict[str, float], pd.DataFrame]:
+) -> tuple[dict[str, float | int], pd.DataFrame]:
     """Cosines of random pairs of words beside N(0, 1/d), those of random directions.
 
     Args:
@@ -278,7 +278,7 @@ def pair_percentiles(
 
 def coordinate_shares(
     vectors: Vectors, n_top: int = 3, n_rotations: int = 100, n_boot: int = 200, seed: int = 0
-) -> dict[str, float]:
+) -> dict[str, float | int]:
     """Do single coordinates carry more than any other axes would?
 
     The share of the variance that the `n_top` largest coordinates hold, beside the same after
@@ -301,7 +301,7 @@ def coordinate_shares(
     rng = np.random.default_rng(seed)
     cov, d = covariance(vectors), vectors.shape[1]
 
-    def top(variances: np.ndarray) -> np.ndarray:
+    def top(variances: np.ndarray) -> np.ndarray | float:
         return np.sort(variances, axis=-1)[..., -n_top:].sum(-1) / variances.sum(-1)
 
     rotated = np.empty(n_rotations)
@@ -343,7 +343,7 @@ def _bootstrap_variances(
 
 def variance_profile(
     vectors: Vectors, share: float = 0.9, n_boot: int = 40, most_words: int = 4096, seed: int = 0
-) -> dict[str, float]:
+) -> dict[str, float | int]:
     """How many principal components hold a share of the variance, with a bootstrap over words.
 
     Args:

@@ -3,8 +3,8 @@
 Nothing is dropped silently: every word that cannot be used comes back with its reason.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -15,26 +15,14 @@ WORD_COLUMNS = ["word", "status", "token_id", "n_tokens", "pieces"]
 FEWEST_PAIRS = 3  # fewer leave no pair to hold out and two to agree
 
 
-class Tokenizer(Protocol):
-    """What is asked of a tokenizer."""
-
-    vocab_size: int
-
-    def encode(self, text: str, bos: bool = True) -> list[int]:
-        """Ids of a text."""
-
-    def str_tokens(self, ids: Sequence[int]) -> list[str]:
-        """Each token as text."""
-
-
-def word_tokens(tokenizer: Tokenizer, words: Iterable[str]) -> pd.DataFrame:
+def word_tokens(tokenizer: Any, words: Iterable[str]) -> pd.DataFrame:
     """How a vocabulary spells each word in the middle of a text.
 
     A tokenizer that keeps spaces (GPT-2's) spells a word with the space before it; only if that
     takes several pieces is the word tried without one, as at the beginning of a text.
 
     Args:
-        tokenizer: of the model.
+        tokenizer: of the model: `encode(text, bos=False)` and `str_tokens(ids)`.
         words: in any order; a word that comes twice gets one row.
 
     Returns:
@@ -45,7 +33,7 @@ def word_tokens(tokenizer: Tokenizer, words: Iterable[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=WORD_COLUMNS)
 
 
-def token_of(tokenizer: Tokenizer, word: str) -> int:
+def token_of(tokenizer: Any, word: str) -> int:
     """The single token of a word.
 
     Raises:
@@ -78,7 +66,7 @@ def _spelling(tokenizer: Any, word: str) -> tuple[str, str, int, int, str]:
 
 
 def token_pairs(
-    tokenizer: Tokenizer, pairs: pd.DataFrame, least: int = FEWEST_PAIRS
+    tokenizer: Any, pairs: pd.DataFrame, least: int = FEWEST_PAIRS
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Word pairs as token ids, and a list of what could not be used.
 
