@@ -1,11 +1,15 @@
 """The explorable figures in Debian's Chromium, from disk, without a network."""
 
+import contextlib
+import io
+import itertools
 import os
 import re
 import time
 from pathlib import Path
 from urllib.parse import parse_qs
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
@@ -41,9 +45,9 @@ def report(tmp_path_factory):
     return (write_report(samples.report_of(made), out) / "report.html").as_uri()
 
 
-@pytest.fixture
-def open_page(browser):
-    """Opens a page whose complaints, requests and dialogs are all empty in the end."""
+@contextlib.contextmanager
+def watched(browser):
+    """Opens pages whose complaints, requests and dialogs are all empty in the end."""
     contexts, complaints, requests = [], [], []
 
     def opened(address, width=1280, scheme="light", ready=True, **options):
@@ -66,6 +70,32 @@ def open_page(browser):
         context.close()
     assert not complaints
     assert all(url.startswith(("file:", "data:")) for url in requests)
+
+
+@pytest.fixture
+def open_page(browser):
+    with watched(browser) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared(browser, report):
+    with watched(browser) as opened:
+        yield opened(report), itertools.count()
+
+
+@pytest.fixture
+def page(shared):
+    """One page for many tests, each of which finds it without a selection."""
+    page, count = shared
+    nothing = ";".join(f"{name}?no={next(count)}" for name in samples.ALL)
+    page.mouse.move(0, 0)
+    page.evaluate(
+        "(wanted) => new Promise((done) => { addEventListener('hashchange', done, "
+        "{ once: true }); location.hash = wanted; })",
+        nothing,
+    )
+    return page
 
 
 def status(page, name):
@@ -292,22 +322,16 @@ def test_addresses_that_name_nothing_are_harmless(open_page, report, wrong):
 
 
 @pytest.mark.parametrize("name", ["attention", "scores", "lens", "line", "areas", "flow"])
-def test_what_is_explored_can_be_kept_as_png(open_page, report, name):
-    import io
-
-    import matplotlib as mpl
-
-    page = open_page(report)
+def test_what_is_explored_can_be_kept_as_png(page, name):
     with page.expect_download() as waiting:
         page.locator(f"#{name}").get_by_role("button", name="PNG of this view").click()
     assert waiting.value.suggested_filename == f"{name}.png"
     image = mpl.image.imread(io.BytesIO(Path(waiting.value.path()).read_bytes()))
     assert min(image.shape[:2]) > 200
-    assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 10
+    assert len(np.unique(image[::9, ::9].reshape(-1, image.shape[2]), axis=0)) > 10
 
 
-def test_the_link_to_a_selection_is_copied_or_shown(open_page, report):
-    page = open_page(report)
+def test_the_link_to_a_selection_is_copied_or_shown(page):
     page.locator("#grid td").nth(3).click()
     page.locator("#grid").get_by_role("button", name="copy link").click()
     page.wait_for_function(
@@ -318,8 +342,7 @@ def test_the_link_to_a_selection_is_copied_or_shown(open_page, report):
 # ------------------------------------------------------------------------------ numbers
 
 
-def test_attention_shows_the_weights_given(open_page, report):
-    page = open_page(report)
+def test_attention_shows_the_weights_given(page):
     states, n = samples.attention_arrays(), len(samples.TOKENS)
     page.locator(".tile").nth(1 * samples.N_HEADS + 2).click()
     canvas = page.locator("#attention .matrix canvas")
@@ -351,11 +374,8 @@ def test_attention_shows_the_weights_given(open_page, report):
     assert "row sum 1.000" in status(page, "attention")
 
 
-def test_attention_pixels_have_the_colours_of_the_weights(open_page, report):
+def test_attention_pixels_have_the_colours_of_the_weights(page):
     """Viridis as matplotlib has it, up to the steps between the viewer's anchors."""
-    import matplotlib as mpl
-
-    page = open_page(report)
     weight = samples.attention_arrays()["weight"][0, 1]
     pixels = page.evaluate(
         """() => { const c = document.querySelectorAll('.tile canvas')[1];
@@ -369,8 +389,7 @@ def test_attention_pixels_have_the_colours_of_the_weights(open_page, report):
         assert np.abs(pixels[q, k] - expected).max() <= 6
 
 
-def test_the_video_has_queries_in_columns(open_page, report):
-    page = open_page(report)
+def test_the_video_has_queries_in_columns(page):
     page.locator("#attention").get_by_role("button", name="as in the video").click()
     labels = page.locator("#attention .matrix text.title").all_text_contents()
     assert labels == ["key ↓", "query →"]
@@ -379,8 +398,7 @@ def test_the_video_has_queries_in_columns(open_page, report):
     assert re.search(r"\(position 7\) to .*\(position 2\)", status(page, "attention"))
 
 
-def test_heads_in_order_of_their_roles(open_page, report):
-    page = open_page(report)
+def test_heads_in_order_of_their_roles(page):
     page.locator("#attention").get_by_role("button", name="by role").click()
     names = page.locator(".tile").evaluate_all("all => all.map((el) => el.ariaLabel)")
     assert names[:4] == [
@@ -392,8 +410,7 @@ def test_heads_in_order_of_their_roles(open_page, report):
     assert len(names) == samples.N_LAYERS * samples.N_HEADS
 
 
-def test_lens_shows_its_values_and_lines(open_page, report):
-    page = open_page(report)
+def test_lens_shows_its_values_and_lines(page):
     values, pinned = samples.lens_arrays()
     cells = page.locator("#lens td[role=gridcell]")
     assert cells.count() == values["probability"].size
@@ -421,8 +438,7 @@ def test_lens_shows_its_values_and_lines(open_page, report):
     np.testing.assert_array_equal(drawn, [*ranks[0]["rank"][:, 8], *ranks[2]["rank"][:, 8]])
 
 
-def test_terms_of_a_score_sum_to_it(open_page, report):
-    page = open_page(report)
+def test_terms_of_a_score_sum_to_it(page):
     terms, n = samples.score_arrays(), len(samples.TOKENS)
     box = box_of(page.locator("#scores .matrix canvas"))
     page.mouse.click(box["x"] + 2.5 * box["width"] / n, box["y"] + 5.5 * box["height"] / n)
@@ -468,8 +484,7 @@ def expected_draw(logits, temperature, k, p):
         (100, 0, 0.5),
     ],
 )
-def test_temperature_and_cuts_give_the_probabilities_of_numpy(open_page, report, temperature, k, p):
-    page = open_page(report)
+def test_temperature_and_cuts_give_the_probabilities_of_numpy(page, temperature, k, p):
     inputs = page.locator("#temperature input[type=number]")
     for at, value in enumerate((temperature, k, p)):
         inputs.nth(at).fill(str(value))
@@ -497,8 +512,7 @@ def test_temperature_and_cuts_give_the_probabilities_of_numpy(open_page, report,
     assert kept == f"{np.count_nonzero(expected)} of {len(logits)}"
 
 
-def test_sliders_have_steps_and_numbers(open_page, report):
-    page = open_page(report)
+def test_sliders_have_steps_and_numbers(page):
     page.get_by_role("button", name="temperature T, one step more").click()
     assert page.locator("#temperature input[type=number]").first.input_value() == "1.05"
     page.get_by_role("slider", name="temperature T").press("ArrowLeft")
@@ -511,8 +525,7 @@ def test_sliders_have_steps_and_numbers(open_page, report):
     assert selection(page, "temperature") == {}
 
 
-def test_words_stand_in_their_order_and_place(open_page, report):
-    page = open_page(report)
+def test_words_stand_in_their_order_and_place(page):
     points = samples.number_line().data["points"]
     order = np.argsort(points["value"])
     page.locator("#line .point").first.focus()
@@ -539,8 +552,7 @@ def test_words_stand_in_their_order_and_place(open_page, report):
     assert band[1] == pytest.approx(2.4 * scale, abs=0.1)
 
 
-def test_a_plane_keeps_angles_and_lists_its_arrows(open_page, report):
-    page = open_page(report)
+def test_a_plane_keeps_angles_and_lists_its_arrows(page):
     points = samples.plane().data["points"]
     at = page.locator("#plane .ring").evaluate_all(
         "all => all.map((el) => [el.cx.baseVal.value, el.cy.baseVal.value])"
@@ -557,8 +569,7 @@ def test_a_plane_keeps_angles_and_lists_its_arrows(open_page, report):
 
 
 @pytest.mark.parametrize("fill", ["gpt2", "small"])
-def test_areas_are_proportional_to_counts(open_page, report, fill):
-    page = open_page(report)
+def test_areas_are_proportional_to_counts(page, fill):
     page.locator("#areas").get_by_role("button", name=fill, exact=True).click()
     boxes = page.locator("#areas .area rect").evaluate_all(
         """all => all.map((r) => [+r.dataset.count,
@@ -579,8 +590,7 @@ def test_areas_are_proportional_to_counts(open_page, report, fill):
         assert "Too large for this scale" in page.locator("#areas").inner_text()
 
 
-def test_areas_say_count_share_shape_and_formula(open_page, report):
-    page = open_page(report)
+def test_areas_say_count_share_shape_and_formula(page):
     page.locator("#areas .area[aria-label*='attention: 28,348,416']").click()
     total = 38_597_376 + 786_432 + 28_348_416 + 56_669_184
     line = status(page, "areas")
@@ -589,8 +599,7 @@ def test_areas_say_count_share_shape_and_formula(open_page, report):
     assert "50257 × 768" in line
 
 
-def test_a_grid_shows_its_values_and_marks_its_ends(open_page, report):
-    page = open_page(report)
+def test_a_grid_shows_its_values_and_marks_its_ends(page):
     values = samples.grid_values()
     cells = page.locator("#grid td[role=gridcell]")
     for row, column in ((0, 3), (3, 4), (5, 8)):
@@ -625,8 +634,7 @@ def test_colours_of_signed_values_are_white_at_zero_and_symmetric(open_page, tmp
     assert colours[4][0] > colours[4][2] + 40  # red above
 
 
-def test_a_threshold_hides_weak_edges(open_page, report):
-    page = open_page(report)
+def test_a_threshold_hides_weak_edges(page):
     edges = samples.flow().data["edges"]
     weights = np.array(edges["weight"])
     for low in (0.0, 0.5, 2.5):
