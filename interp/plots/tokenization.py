@@ -104,7 +104,11 @@ def merge_curves(curves: pd.DataFrame, steps: pd.DataFrame) -> Figure:
         left.set(xlabel="merges made", ylabel="bytes per token, held-out text")
         left.legend(frameon=True)
         right.axis("off")
-        shown = steps if len(steps) <= 10 else steps.iloc[[*range(5), *range(len(steps) - 5, 0)]]
+        shown = (
+            steps
+            if len(steps) <= 10
+            else steps.iloc[[*range(5), *range(len(steps) - 5, len(steps))]]
+        )
         right.set(xlim=(0, 1), ylim=(len(shown) + 0.2, -1))
         right.text(0, -0.55, "merges", fontsize=9.5, weight="bold", va="center")
         right.text(0.2, -0.55, "pieces of one word", fontsize=9.5, weight="bold", va="center")
