@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from interp.corpus import Language
     from interp.corpus.grammar import Parse
 
-CUT_LATER = 5  # tokens behind the word that a pair with the cue after it shows
 BEFORE_KINDS = ("animal", "person", "fact", "city")  # sentences that may precede an example
 N_PARAPHRASES = 12
 PATIENCE = 100_000  # sentences drawn in vain before fewer paraphrases must do
@@ -222,7 +221,7 @@ def _after(encode, word: str, cues: tuple[str, str], one: str, two: str) -> CueP
     """The word is where both begin to differ, or before; both are cut to one length."""
     at = len(encode(one[: one.index(word) + len(word)])) - 1
     tokens = [tuple(encode(text)) for text in (one, two)]
-    length = min(*(len(t) for t in tokens), at + 1 + CUT_LATER)
+    length = min(len(t) for t in tokens)
     return CuePair("after", word, cues, tuple(t[:length] for t in tokens), at)
 
 

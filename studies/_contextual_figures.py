@@ -108,9 +108,11 @@ def _senses(tables: Tables) -> FigurePart:
         picture=plots.senses_by_layer(tables["senses"].frame),
         alt=Sentence(
             "Share of comparisons won by the own sense, by layer, from {first_auc:.2f} at layer 0 "
-            "to {auc:.2f} at layer {layer}; lines for random weights, for groups of one sense and "
-            "for the words before stay near {bag:.2f} or below.",
-            **cells_of("senses_overview", "first_auc", "auc", "layer", "bag"),
+            "to {auc:.2f} at layer {layer}; random weights there {random_auc:.2f}, groups "
+            "of one sense {halves_auc:.2f}, the words before {bag:.2f}.",
+            **cells_of(
+                "senses_overview", "first_auc", "auc", "layer", "bag", "random_auc", "halves_auc"
+            ),
         ),
         answer=Sentence(
             "At layer {layer} {auc:.2f} of comparisons are won (95 % interval {ci_low:.2f} to "

@@ -119,10 +119,11 @@ def _on_adjusting(tables: Tables) -> Finding:
         31,
         verdict,
         Sentence(
-            "Toward the meaning, by {gain:.2f} of comparisons from first to last layer (95 % "
-            "interval {gain_low:.2f} to {gain_high:.2f}), but {largest_share:.2f} of that in block "
-            "{largest_block} (an even pace: {even_share:.2f}). Self-similarity above the baseline "
-            "goes from {start:.2f} to {end:.2f}, with random weights to {random:.2f}.",
+            "From first to last layer the share of comparisons won by the own sense changes by "
+            "{gain:+.2f} (95 % interval {gain_low:+.2f} to {gain_high:+.2f}); block "
+            "{largest_block} makes {largest_share:.2f} of that (an even pace: {even_share:.2f}). "
+            "Self-similarity above the baseline goes from {start:.2f} to {end:.2f}, with random "
+            "weights to {random:.2f}.",
             **cells_of(
                 "senses_overview",
                 "gain",

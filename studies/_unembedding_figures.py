@@ -228,9 +228,9 @@ def _rounding(tables: Tables) -> FigurePart:
         "embedding at the other end stays as it is. The square is noise that moves each vector "
         "just as far.",
         change_our_mind=Sentence(
-            "Noise as long as the rounding does as much: KL {noise:.1e} against {kl:.1e} at 8 "
-            "bits, {noise4:.1e} against {kl4:.1e} at 4. It is the length of the change that "
-            "matters, not the grid.",
+            "Noise as long as the rounding: KL {noise:.1e} against {kl:.1e} at 8 bits, "
+            "{noise4:.1e} against {kl4:.1e} at 4. Where both are alike, the length of the change "
+            "matters and the grid does not.",
             noise=Cell("rounding", noisy, "kl_nats"),
             kl=e["kl"],
             noise4=Cell("rounding", four_noisy, "kl_nats"),
@@ -278,9 +278,8 @@ def _lens(tables: Tables) -> FigurePart:
         "point is the model itself, so it must be 0.",
         scene="",
         change_our_mind=Sentence(
-            "Early layers: at layer 0 the reading is {first:.2f} nats away, where a guess that "
-            "never looks is {never:.2f}. Far from the last layer the vectors are not in the "
-            "unembedding's language yet.",
+            "At layer 0 the reading is {first:.2f} nats away; if a guess that never looks is "
+            "nearer, at {never:.2f}, the vector is not in the unembedding's language there.",
             first=Cell("lens", 0, "kl_nats"),
             never=never,
         ),

@@ -388,7 +388,7 @@ def _on_lens(tables: Tables) -> Finding:
         43,
         verdict,
         Sentence(
-            "Poorly before the end: layer {layer} is {kl:.2f} nats from the model's answer (95 % "
+            "Layer {layer} is {kl:.2f} nats from the model's answer (95 % "
             "interval {low:.2f} to {high:.2f}, {n} prompts) with {top1:.2f} of its first choices, "
             "layer 1 {second:.2f} and layer 0 {first:.2f}; a guess that never looks is "
             "{never:.2f} away, a shuffled vocabulary {shuffled:.2f}.",
