@@ -6,7 +6,6 @@ pyplot.
 
 import contextlib
 import io
-import re
 from collections.abc import Iterator
 
 import matplotlib as mpl
@@ -15,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from PIL import Image
+
+from interp.plots.compact import few_colours, short_svg
 
 # Okabe & Ito 2008: told apart by readers with any kind of colour vision. Black comes last.
 OKABE_ITO = (
@@ -30,12 +30,8 @@ OKABE_ITO = (
 )
 INK, MUTED, NO_VALUE = "#1a1a1a", "#5f5f5f", "#d9d9d9"
 WEIGHTS = "viridis"  # colours for weights: lightness grows with the value
-DPI = 150
-_COLOURS = 256  # of a PNG
+DPI = 120
 _MANY_MARKS = 80  # above it, pixels take fewer bytes than paths
-_INDENT = re.compile(r"\n +<")
-# In attributes of paths and places only: text between tags stays.
-_LONG_NUMBER = re.compile(r"(?<=[ \"(,-])(\d+\.\d\d)\d+(?=[ \"),\n])(?=[^<]*>)")
 
 _RC = {
     "figure.dpi": DPI,
@@ -81,28 +77,18 @@ def plain_text(made: Figure) -> None:
 
 
 def png_bytes(made: Figure) -> bytes:
-    """The figure as PNG of at most 256 colours, without date or version.
-
-    The colours are chosen for the picture and nothing is dithered. That takes a third of the bytes
-    and moves a channel of a typical pixel by less than 0.1 of 255 on average.
-    """
-    drawn = Image.open(io.BytesIO(_bytes(made, "png", {"Software": None}))).convert("RGB")
-    method, dither = Image.Quantize.MEDIANCUT, Image.Dither.NONE
-    few = drawn.quantize(_COLOURS, method=method, kmeans=2, dither=dither)
-    buffer = io.BytesIO()
-    few.save(buffer, "png", optimize=True)
-    return buffer.getvalue()
+    """The figure as PNG, without date or version."""
+    return few_colours(_bytes(made, "png", {"Software": None}))
 
 
 def svg_bytes(made: Figure) -> bytes:
     """The figure as SVG, without date; ids depend on the drawing alone.
 
-    Text stays text. Grids and clouds of many marks become pixels, and coordinates have two
-    decimals, in units of 1/72 inch.
+    Text stays text; grids and clouds of many marks become pixels.
     """
     with _dense_parts_as_pixels(made):
-        drawn = _bytes(made, "svg", {"Date": None, "Creator": None}).decode()
-    return _INDENT.sub("\n<", _LONG_NUMBER.sub(r"\1", drawn)).encode()
+        drawn = _bytes(made, "svg", {"Date": None, "Creator": None})
+    return short_svg(drawn.decode()).encode()
 
 
 @contextlib.contextmanager

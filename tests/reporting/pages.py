@@ -51,3 +51,11 @@ def parse(path):
     parser.close()
     assert parser.here is parser.root, f"<{parser.here.tag}> is never closed"
     return parser.root
+
+
+def values(row):
+    """The cells of a table's row as the CSV has them: the page rounds, and keeps the value."""
+    return [
+        cell.find("data").attributes["value"] if cell.find("data") else cell.text
+        for cell in row.find_all("th", "td")
+    ]

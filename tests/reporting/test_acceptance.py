@@ -14,7 +14,7 @@ import pytest
 from interp.reporting import phrases, write_comparison, write_index, write_report
 
 from .conftest import HOSTILE, make_result
-from .pages import parse
+from .pages import parse, values
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "reports" / "small"
@@ -96,10 +96,7 @@ def test_3_the_csv_holds_the_rows_of_the_table(path):
             continue
         header, *rows = read_csv(path.parent / "tables" / f"{name}.csv")
         assert [th.text for th in table.find("thead").find_all("th")] == header
-        in_page = [
-            [data.attributes["value"] for data in row.find_all("data")]
-            for row in table.find("tbody").find_all("tr")
-        ]
+        in_page = [values(row) for row in table.find("tbody").find_all("tr")]
         # A carriage return is read as a line feed from HTML, as from CSV.
         assert in_page == rows
         n_tables += 1

@@ -14,7 +14,7 @@ from interp.core import InputError, RunError
 from interp.reporting import Cell, Sentence, write_index, write_report
 
 from .conftest import HOSTILE, drawing, make_result
-from .pages import parse
+from .pages import parse, values
 
 
 def write(tmp_path, **changes):
@@ -208,10 +208,7 @@ def test_csv_files_links_and_page_tables_hold_the_same_rows(tmp_path):
         assert linked[f"{name}.csv"] == data
         header, *rows = read_csv(data.decode())
         assert [th.text for th in table.find("thead").find_all("th")] == header
-        in_page = [
-            [data.attributes["value"] for data in row.find_all("data")]
-            for row in table.find("tbody").find_all("tr")
-        ]
+        in_page = [values(row) for row in table.find("tbody").find_all("tr")]
         assert in_page == rows
     assert len(read_csv((folder / "tables/huge.csv").read_text())) == 212
 
