@@ -66,6 +66,15 @@ def test_a_calibrated_model_is_within_chance_and_a_wrong_one_is_not():
     assert wrong["ci_low"] <= wrong["ece"] <= wrong["ci_high"]
 
 
+def test_the_interval_of_a_perfect_model_reaches_zero():
+    reached = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        came = (rng.random(700) < CONFIDENCE).astype(float)
+        reached.append(measures.calibration_error(CONFIDENCE, came, UNIT)["ci_low"] == 0)
+    assert sum(reached) >= 17
+
+
 def test_true_probabilities_give_the_exact_error_without_a_null():
     found = measures.calibration_error(CONFIDENCE, CONFIDENCE - 0.04, UNIT)
     assert found["ece"] == pytest.approx(0.04)
