@@ -96,6 +96,7 @@ ENGLISH_READOUTS: tuple[tuple[str, str, str, str], ...] = (
 LOOKED_UP_ENGLISH = ("king", "tower", "Paris", "happy", "dog", "walked")
 LOOKED_UP_OWN = ("king", "tower", "paris", "happy", "dog", "mole")
 EXAMPLE_OWN = EXAMPLE_ENGLISH = ("man", "woman", "king", "queen")
+N_PARSED = 250  # windows of 64 words from which the marks of words are read
 
 
 @dataclass(frozen=True)
@@ -206,14 +207,14 @@ def _one_each(language_of: dict[str, str]) -> list[tuple[str, str]]:
     return [(country, language) for language, country in first.items()]
 
 
-def parsed_features(seed: int, n_windows: int = 250) -> dict[str, tuple[str, ...]]:
+def parsed_features(seed: int, n_windows: int | None = None) -> dict[str, tuple[str, ...]]:
     """Each word's commonest class, number, gender and role in parsed text; rare words left out."""
     from collections import Counter, defaultdict
 
     from interp.corpus import Language
 
     language, seen = Language(), defaultdict(Counter)
-    for index in range(n_windows):
+    for index in range(N_PARSED if n_windows is None else n_windows):
         for parse in language.sample(seed, 64, index=index, namespace="study").sentences:
             # What is repeated at random says nothing about the words in it.
             for word in parse.words if parse.kind != "repeat" else ():
