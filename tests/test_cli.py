@@ -347,3 +347,18 @@ def test_compare_says_what_is_no_report(run, tmp_path):
     code, out, err = run("compare", "small", "gpt3", "--out", tmp_path)
     assert (code, out) == (2, "")
     assert "small is neither a report folder nor a model with a report" in one_sentence(err)
+
+
+def test_progress_is_drawn_on_a_terminal_and_only_there(monkeypatch, capsys):
+    with cli._progress(True) as show:
+        assert show is None  # a file or a pipe
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with cli._progress(False) as show:
+        assert show is None  # not wanted
+    with cli._progress(True) as show:
+        show("head_roles: drawing", 1, 2)
+        show("head_roles: drawing", 2, 2)
+        show("head_roles: drawing", 0, 2)  # the same words again, for another study
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "head_roles: drawing" in err

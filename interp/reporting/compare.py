@@ -233,6 +233,7 @@ def _index(
                 "name": study,
                 "page": quote(f"{folder_name(study)}.html"),
                 "question": _question(study, reports, words),
+                "options": ", ".join(_options(study, reports)),
                 "only": [
                     name
                     for name, report, other in zip(names, reports, reports[::-1], strict=True)
@@ -244,6 +245,24 @@ def _index(
         "brief": brief_number,
         "unit": lambda pair, finding: words.of_study(pair.study).say(finding.unit),
     }
+
+
+def _options(study: str, reports: tuple[_Report, _Report]) -> list[str]:
+    """Options that the two runs of a study did not share, as "name first/second"."""
+    options = []
+    for report in reports:
+        stored = report.studies.get(study)
+        path = report.folder / stored.folder / "provenance.json" if stored else None
+        try:
+            read = json.loads(path.read_text(encoding="utf-8"))["options"] if path else None
+        except (OSError, ValueError, KeyError):
+            read = None
+        options.append(read)
+    if not all(isinstance(one, dict) for one in options):
+        return []
+    a, b = options
+    names = [name for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
+    return [f"{name} {a.get(name)}/{b.get(name)}" for name in names]
 
 
 def _question(study: str, reports: tuple[_Report, _Report], words: Phrases) -> Said:
@@ -268,6 +287,7 @@ def _study(
         "study": study,
         "names": names,
         "question": _question(study, reports, words),
+        "options": ", ".join(_options(study, reports)),
         "headlines": [own.stored(side.headline) if side else None for side in sides],
         "figures": [
             {

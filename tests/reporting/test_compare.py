@@ -143,6 +143,18 @@ def test_what_one_side_lacks_is_said(two):
     assert "The picture is missing from the report." in text
 
 
+def test_runs_with_other_options_are_pointed_out(two):
+    assert "other options" not in parse(write_comparison("a", "b", two) / "index.html").text
+    path = two / "b" / "demo" / "provenance.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps(facts | {"options": {"limit": 24}}))
+    folder = write_comparison("a", "b", two)
+    assert "other options: limit None/24" in parse(folder / "index.html").text
+    assert "The two were not run alike." in parse(folder / "demo.html").text
+    path.write_text("{")
+    write_comparison("a", "b", two)
+
+
 def test_it_can_be_read_in_korean(two):
     page = parse(write_comparison("a", "b", two, words=phrases("ko")) / "index.html")
     assert page.find("html").attributes["lang"] == "ko"
