@@ -189,7 +189,7 @@ def swapped(side: Side, words: "Words | None") -> Side | None:
     tokens, texts = side.tokens.copy(), list(side.texts)
     tokens[place] = new
     texts[place] = new_text = words.texts[new]
-    title = f"{side.title}, “{new_text}” for “{old}”"
+    title = f"{side.title}, “{new_text}”"
     return Side(side.name, title, side.model, tokens, texts, *side.at, side.why)
 
 

@@ -34,9 +34,9 @@ _SPLIT_LOOKS = (
     (OKABE_ITO[2], ".."),
     (OKABE_ITO[3], "\\\\"),
     (OKABE_ITO[5], "xx"),
-    (NO_VALUE, ""),
-    (MUTED, "||"),
+    (OKABE_ITO[4], "++"),
 )
+_SUMMED_LOOKS = {"all other pairs": (NO_VALUE, ""), "bias of the keys": (MUTED, "||")}
 
 
 class Panel(NamedTuple):
@@ -140,7 +140,8 @@ def _split_panel(ax: Axes, parts: pd.DataFrame, totals: pd.DataFrame) -> None:
         places = rows["key_pos"].map(place_of).to_numpy()
         terms = rows["term"].to_numpy()
         start = np.where(terms < 0, ends["left"][places], ends["right"][places])
-        colour, hatch = _SPLIT_LOOKS[min(number, len(_SPLIT_LOOKS) - 1)]
+        of_pairs = _SPLIT_LOOKS[min(number, len(_SPLIT_LOOKS) - 1)]
+        colour, hatch = _SUMMED_LOOKS.get(source, of_pairs)
         ax.barh(
             places, terms, left=start, height=0.68, color=colour, hatch=hatch, edgecolor="white",
             lw=0.4, label=source, zorder=2,

@@ -14,7 +14,7 @@ from interp.core import GPTConfig, HookedGPT
 from interp.loading.tokenizer import TextTokenizer
 from interp.measures import detect_roles, missing_roles
 from interp.measures.roles import REGISTRY
-from studies import _english_pairs, _english_scenes, _english_words, _prompts, _scenes
+from studies import _english, _english_pairs, _english_scenes, _english_words, _prompts, _scenes
 
 GPT2_TOKENIZER = Path(__file__).parents[2].parent / "shared" / "gpt2-tokenizer"
 pytestmark = pytest.mark.skipif(
@@ -165,6 +165,16 @@ def test_sequences_go_on_in_their_order(english):
         assert following not in rivals and last in rivals
 
 
+def test_weeks_and_years_begin_again(english):
+    pairs = _english_pairs.sequences(english, 84)
+    following = {kind: set() for kind in _english_words.SEQUENCES}
+    for pair in pairs:
+        following[pair.meta["kind"]] |= set(texts(english, pair.correct_ids))
+    assert following["weekdays"] == set(_english_words.SEQUENCES["weekdays"])
+    assert following["months"] == set(_english_words.SEQUENCES["months"])
+    assert "one" not in following["numbers"] and "twelve" in following["numbers"]
+
+
 def test_successors_know_the_order_and_nothing_else(english):
     table = _english_pairs.successors(english, english.tokenizer.vocab_size)
     step = {
@@ -271,6 +281,16 @@ def test_answers_stand_at_the_marked_query(scenes):
         assert scene.about == role
         assert (scene.pairs[role]["prompt"][:, 0, 0] == scene.asked.pos).all()
         assert len(scene.asked.row) == N
+
+
+def test_prompts_of_the_same_words_are_one_unit(english, scenes):
+    """The singular and the plural of a sentence count once; texts are units apart from stories."""
+    scene = scene_of(scenes, "agreement")
+    assert len(set(scene.unit)) == N // 2
+    of_unit = [scene.versions["prompt"][scene.unit == unit] for unit in set(scene.unit)]
+    assert all(len(rows) == 2 and (rows[0] != rows[1]).sum() == 2 for rows in of_unit)
+    (calendar,) = [one for one in scenes if one.plain]
+    assert calendar.unit.min() >= len(_english.TEMPLATES)
 
 
 def test_the_decoy_serves_the_wrong_verb(english, scenes):
