@@ -10,6 +10,7 @@ _TOKEN = re.compile(
     |(?P<template>`(?:\\.|[^`\\])*`)
     |(?P<regex>(?:(?<=[(!])|(?<=[=>][ ]))/(?![/*\s])(?:\\.|\[(?:\\.|[^\]])*\]|[^/\\\n\[])+/[a-z]*)
     |(?P<arrow>\((?P<only>\w+)\)\s=>)
+    |(?P<fraction>(?<![\w$.])0\.\d+)
     |(?P<space>\s+)|(?P<name>[\w$]+)|(?P<sign>.)""",
     re.VERBOSE,
 )
@@ -39,6 +40,8 @@ def _small(source: str, short: dict[str, str]) -> str:
         before = pieces[-1][-1] if pieces else ""
         if kind == "name":
             text = "let" if text == "const" else short.get(text, text)
+        elif kind == "fraction":
+            text = text[1:]
         elif kind == "template":
             text = _FIELD.sub(lambda field: f"${{{_small(field[1], short)}}}", text)
         elif kind == "arrow":

@@ -103,7 +103,7 @@ function attention(view) {
   }
 
   // ---- one head
-  const title = h("p.part-title", null);
+  const title = h("p.part-title");
   const matrix = new Matrix(now, () => showPair(), view.changed);
   const strip = h("div.strip", { role: "listbox", "aria-orientation": "horizontal", "aria-label": t("strip") });
   const chips = tokens.map((one) => h("span.chip", { role: "option" }, word(one, 24)));
@@ -124,7 +124,7 @@ function attention(view) {
     changed: view.changed,
   });
   lit.set(chips);
-  const table = h("table.plain", null);
+  const table = h("table.plain");
   const line = (side) => range(n).map((i) => (side === "from" ? value(now.head, now.q, i) : value(now.head, i, now.k)));
 
   function strongest() {
@@ -133,7 +133,7 @@ function attention(view) {
 
   function showHead() {
     const role = roleOf(now.head);
-    title.replaceChildren(h("strong", null, nameOf(now.head)), role ? " · " + known(role) : "", " · " + known(now.state));
+    title.replaceChildren(h("strong", nameOf(now.head)), role ? " · " + known(role) : "", " · " + known(now.state));
     matrix.draw({
       queries: tokens, keys: tokens, value: (q, k) => value(now.head, q, k), colours: coloursOf(now.head),
       width: view.width() > 760 ? min(540, view.width() * 0.56) : view.width(),
@@ -155,10 +155,10 @@ function attention(view) {
     lit.set(chips);
     const best = range(n).filter((i) => !isNaN(values[i])).sort((a, b) => values[b] - values[a] || a - b);
     table.replaceChildren(
-      h("caption", null, says(now.side === "from" ? "looksat" : "lookedat", word(tokens[chosen], 24), chosen)),
+      h("caption", says(now.side === "from" ? "looksat" : "lookedat", word(tokens[chosen], 24), chosen)),
       header([t("token")], [t("position"), known(now.state)]),
-      h("tbody", null, best.slice(0, 6).map((i) => h("tr", null, h("th", { scope: "row" }, word(tokens[i], 24)),
-        h("td.number", null, i), h("td.number", { "data-value": values[i] }, show(values[i]))))));
+      h("tbody", best.slice(0, 6).map((i) => h("tr", h("th", { scope: "row" }, word(tokens[i], 24)),
+        h("td.number", i), h("td.number", { "data-value": values[i] }, show(values[i]))))));
     const row = line("from"), sum = row.reduce((a, x) => a + (isNaN(x) ? 0 : x), 0);
     view.say(says("attends", nameOf(head), roleOf(head) ? ` (${known(roleOf(head))})` : "",
       word(tokens[q], 24), q, word(tokens[k], 24), k, known(now.state), show(value(head, q, k))),
@@ -186,14 +186,13 @@ function attention(view) {
   };
   const side = choice(t("side"), ["from", "to"], now.side, set("side", showPair));
   view.root.append(
-    h("div.controls", null, Object.values(controls)),
-    h("div.scroll", null, atlas),
+    h("div.controls", Object.values(controls)),
+    h("div.scroll", atlas),
     bar,
-    roles.length ? h("p.small", null, t("letters"), " ",
-      roles.map((role, i) => [i ? ", " : "", h("b", null, letters.get(role)), " " + known(role)])) : "",
-    h("div.columns", null,
-      h("div", null, title, h("div.scroll", null, matrix.el)),
-      h("div.side", null, side, strip, table)));
+    roles.length ? h("p.small", t("letters"), " ",
+      roles.map((role, i) => [i ? ", " : "", h("b", letters.get(role)), " " + known(role)])) : "",
+    h("div.columns", h("div", title, h("div.scroll", matrix.el)),
+      h("div.side", side, strip, table)));
   arrange();
   strongest();
   redraw();

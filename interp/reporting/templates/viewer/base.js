@@ -4,8 +4,11 @@ const SVG = "http://www.w3.org/2000/svg", XHTML = "http://www.w3.org/1999/xhtml"
 
 const { abs, ceil, exp, floor, hypot, log, log10, max, min, round, sign, sqrt } = Math;
 
-// An element by "tag.class.class". Children that are strings become text, never markup.
-function make(space, name, attributes, children) {
+// An element by "tag.class.class", its attributes if it has any, and its children. Children that are
+// strings become text, never markup.
+function make(space, name, parts) {
+  const attributes = parts[0]?.constructor === Object ? parts[0] : {};
+  const children = parts[0] === attributes ? parts.slice(1) : parts;
   const [tag, ...classes] = name.split("."), el = document.createElementNS(space, tag);
   return add(el, classes.length ? { class: classes.join(" "), ...attributes } : attributes, children);
 }
@@ -19,8 +22,8 @@ function add(el, attributes, children) {
   el.append(...children.flat(9).filter((child) => child !== null && child !== undefined));
   return el;
 }
-const h = (name, attributes, ...children) => make(XHTML, name, attributes, children);
-const s = (name, attributes, ...children) => make(SVG, name, attributes, children);
+const h = (name, ...parts) => make(XHTML, name, parts);
+const s = (name, ...parts) => make(SVG, name, parts);
 
 // Characters without a shape of their own are spelt out, as in the tables.
 const NO_SHAPE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu;
@@ -39,8 +42,8 @@ function clip(text, longest) {
 const token = (text, longest = 60) =>
   text === "" ? "∅" : clip(String(text).replaceAll(" ", "·"), longest);
 // Isolated, so that a right-to-left token leaves the sentence around it in order.
-const word = (text, longest) => h("bdi.tok", null, token(text, longest));
-const phrase = (text, longest = 80) => h("bdi", null, clip(text, longest));
+const word = (text, longest) => h("bdi.tok", token(text, longest));
+const phrase = (text, longest = 80) => h("bdi", clip(text, longest));
 
 const minus = (text) => text.replace("-", "−");
 const fixed = (x, digits = 3) => {
@@ -52,7 +55,7 @@ const fixed = (x, digits = 3) => {
 const brief = (x) =>
   x === null || isNaN(x) ? "–"
   : x !== 0 && abs(x) < 0.001
-    ? minus(minus(x.toExponential(1)).replace(/e([+−-])(\d)$/, "e$10$2")).replace("e-", "e−")
+    ? x.toExponential(1).replace(/e(.)(\d)$/, "e$10$2").replaceAll("-", "−")
   : fixed(x, 3);
 const signed = (x, show = brief) => (x > 0 ? "+" : "") + show(x);
 const whole = (x) => round(x).toLocaleString("en-US");

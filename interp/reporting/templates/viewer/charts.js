@@ -21,7 +21,7 @@ const mark = (kind, x, y, attributes) =>
   s("path", { d: SHAPES[kind % N_KINDS], class: "mark", transform: `translate(${x},${y})`,
     style: { fill: `var(--c${kind % N_KINDS})` }, ...attributes });
 const legend = (names, shape) =>
-  h("ul.legend", null, names.map((name, i) => h("li", null, drawing(16, 16, { "aria-hidden": true },
+  h("ul.legend", names.map((name, i) => h("li", drawing(16, 16, { "aria-hidden": true },
     mark(i, 8, 8, shape && { d: SHAPES[shape] })), phrase(name, 40))));
 
 function niceTicks(low, high, n) {
@@ -67,11 +67,11 @@ function lineChart({ width, steps, series, yLabel, xLabel, at, ranks, height = 2
   const { ticks, digits } = ranks
     ? { ticks: range(7).map((i) => 10 ** i).filter((v) => v <= high), digits: 0 }
     : niceTicks(low, high, 4);
-  const room = max(46, (width - left - right) / max(steps.length - 1, 1) - 6);
-  const every = ceil((steps.length * 46) / (width - left));
+  const room = numeric ? 0 : min(110, max(...steps.map((name) => textWidth(plain(name)) + 8)));
+  const every = ceil((steps.length * room) / (width - left));
   const xTicks = numeric
     ? niceTicks(x0, x1, 6).ticks.map((v) => [v, String(+v.toFixed(6))])
-    : steps.map((name, i) => [i, clip(name, max(5, floor(room / 8)))]).filter(([i]) => i % every === 0);
+    : steps.map((name, i) => [i, clip(name, 14)]).filter(([i]) => i % every === 0);
   return drawing(width, height, { class: "chart", role: "img", "aria-label": `${yLabel}; ${xLabel}` },
     ticks.map((v) => [
       s("line.rule", { x1: left, x2: width - right, y1: yOf(v), y2: yOf(v) }),
@@ -193,7 +193,7 @@ class Matrix {
       box(left, y, columns.length * size, size, "band"), box(x, head, size, rows.length * size, "band"),
       box(x - 1.5, y - 1.5, size + 2, size + 2, "cell under"),
       box(x - 1.5, y - 1.5, size + 2, size + 2, "cell" + (pair ? " locked" : "")));
-    const every = size >= 13 ? 1 : ceil(52 / size);
+    const every = size >= 11 ? 1 : ceil(52 / size);
     const text = (name, i, here) => (every === 1 || i === here ? token(name, 12) : i % every || abs(i - here) * size < 14 ? "" : String(i));
     this.labels.replaceChildren(
       ...rows.map((name, i) => s("text", { x: left - 6, y: head + (i + 0.5) * size + 4, class: i === row ? "end here" : "end" }, text(name, i, row))),
@@ -203,11 +203,11 @@ class Matrix {
 
 // Bars about 0, one row for each term.
 function signedBars(rows, largest) {
-  return h("table.bars", null, h("tbody", null, rows.map(({ name, value, total }) => {
+  return h("table.bars", h("tbody", rows.map(({ name, value, total }) => {
     const part = (50 * min(1, abs(value) / (largest || 1))).toFixed(2);
     return h("tr", { class: total ? "total" : "" },
       h("th", { scope: "row" }, name),
-      h("td.bar-cell", null, h("div.axis", null, h("div", {
+      h("td.bar-cell", h("div.axis", h("div", {
         class: value < 0 ? "negative" : "positive",
         style: { width: `${part}%`, left: `${value < 0 ? 50 - part : 50}%` },
       }))),

@@ -59,8 +59,7 @@ function colourBar(colours, unit, { marks = {}, masked = "", show = brief } = {}
   const number = colours.isSigned ? (x) => signed(x, show) : show;
   const tick = (x, edge) => h("span", { class: "tick " + edge, style: { left: place(x) } }, number(x));
   const named = Object.entries(marks).sort((a, b) => a[1] - b[1]);
-  return h("div.bar-row", null,
-    h("div.bar-unit", null, phrase(unit)),
+  return h("div.bar-row", h("div.bar-unit", phrase(unit)),
     h("div.bar", { style: { "margin-top": `${named.length * 1.15}rem` } },
       h("div.bar-colours", { style: { background: `linear-gradient(90deg,${stops})` } }),
       tick(low, "first"), tick((low + high) / 2, ""), tick(high, "last"),
@@ -70,7 +69,7 @@ function colourBar(colours, unit, { marks = {}, masked = "", show = brief } = {}
           class: "bar-mark" + (right ? " right" : ""),
           "data-value": x,
           style: { left: place(x), height: `${(named.length - i) * 1.15 + 1}rem` },
-        }, h("span", null, phrase(name, 24), " " + number(x)));
+        }, h("span", phrase(name, 24), " " + number(x)));
       })),
-    masked ? h("div.bar-masked", null, h("span.swatch.masked", null), masked) : null);
+    masked ? h("div.bar-masked", h("span.swatch.masked"), masked) : null);
 }

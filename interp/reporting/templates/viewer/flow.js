@@ -11,7 +11,7 @@ function flow(view) {
   const largest = abs(all[0]?.weight ?? 1) || 1, step = 10 ** floor(log10(largest / 20));
   const first = floor(abs(all[min(all.length - 1, 24)]?.weight ?? 0) / step) * step;
   const start = +first.toFixed(6), now = { low: start };
-  const svg = drawing(9, 9, { class: "chart" }), table = h("table.plain", null), count = h("p.small", null);
+  const svg = drawing(9, 9, { class: "chart" }), table = h("table.plain"), count = h("p.small");
   const order = range(n).sort((a, b) => nodes.layer[b] - nodes.layer[a] || nodes.place[a] - nodes.place[b]);
   const strong = () => all.filter((e) => abs(e.weight) >= now.low - 1e-12);
   let places = [], lines = [];
@@ -34,9 +34,9 @@ function flow(view) {
     const i = picker.locked >= 0 ? order[picker.locked] : -1;
     const mine = strong().filter((e) => i < 0 || e.from === i || e.to === i);
     table.replaceChildren(
-      h("caption", null, i < 0 ? t("edges", min(mine.length, SHOWN_EDGES), mine.length) : says("edgesof", word(nodes.name[i], 24), min(mine.length, SHOWN_EDGES), mine.length)),
+      h("caption", i < 0 ? t("edges", min(mine.length, SHOWN_EDGES), mine.length) : says("edgesof", word(nodes.name[i], 24), min(mine.length, SHOWN_EDGES), mine.length)),
       header([t("from1"), t("to1")], [phrase(unit, 40)]),
-      h("tbody", null, mine.slice(0, SHOWN_EDGES).map((e) => h("tr", null, h("th", { scope: "row" }, word(nodes.name[e.from], 24)), h("td", null, word(nodes.name[e.to], 24)),
+      h("tbody", mine.slice(0, SHOWN_EDGES).map((e) => h("tr", h("th", { scope: "row" }, word(nodes.name[e.from], 24)), h("td", word(nodes.name[e.to], 24)),
         h("td.number", { "data-value": e.weight }, signed(e.weight))))));
   }
 
@@ -55,7 +55,7 @@ function flow(view) {
     places = order.map((i) => at[i]);
     const items = order.map((i) => s("g", { role: "option", class: "node", "aria-label": token(nodes.name[i]) },
       s("rect", { x: at[i].x - wide / 2, y: at[i].y - high / 2, width: wide, height: high, rx: 5 }),
-      s("text", { x: at[i].x, y: at[i].y + 4 }, token(nodes.name[i], max(3, floor((wide - 4) / 7.2))))));
+      s("text", { x: at[i].x, y: at[i].y + 4 }, token(nodes.name[i], max(3, floor(wide / 6.9))))));
     redrawn(svg, width, height, hidden(lines.map(({ el }) => el)), listbox(t("graph"), items));
     picker.set(items);
     const used = new Set(strong().flatMap((e) => [e.from, e.to]));
@@ -70,12 +70,11 @@ function flow(view) {
     picker.preview(picker.shown);
     view.changed();
   });
-  const key = h("ul.legend", null, ["positive", "negative"].map((sign) => h("li", null,
-    drawing(34, 16, { "aria-hidden": true }, s("path", { class: "edge " + sign, d: "M2,8H32", style: { "stroke-width": 3 } })), t(sign))));
-  view.root.append(h("div.controls.sliders", null, low), key, count,
-    h("div.columns", null, h("div.scroll", null, svg), h("div.side.scroll", null, table)));
+  const key = h("ul.legend", ["positive", "negative"].map((sign) => h("li", drawing(34, 16, { "aria-hidden": true }, s("path", { class: "edge " + sign, d: "M2,8H32", style: { "stroke-width": 3 } })), t(sign))));
+  view.root.append(h("div.controls.sliders", low), key, count,
+    h("div.columns", h("div.scroll", svg), h("div.side.scroll", table)));
   draw();
-  picker.preview(0);
+  picker.preview(max(0, order.indexOf(all[0]?.to)));
   lines.forEach(({ el }) => el.classList.remove("faint"));
   view.resized = draw;
   view.image = () => ({ svg });

@@ -132,8 +132,7 @@ const nearest = (svg, places, reach = 28) => (event) => {
 // ---- controls
 
 // The head of a table: columns of words, then columns of numbers.
-const header = (words, numbers) => h("thead", null, h("tr", null,
-  words.map((x) => h("th", { scope: "col" }, x)), numbers.map((x) => h("th.number", { scope: "col" }, x))));
+const header = (words, numbers) => h("thead", h("tr", words.map((x) => h("th", { scope: "col" }, x)), numbers.map((x) => h("th.number", { scope: "col" }, x))));
 
 const button = (text, press, attributes) =>
   h("button", { type: "button", click: press, ...attributes }, text);

@@ -27,13 +27,13 @@ function pointPlot(view, order, { label, step, lay, about, first }) {
       return s("g.point", { role: "option", "aria-label": name }, s("circle.ring", { cx: x, cy: y, r: 12 }), mark(kind, x, y));
     });
     const labels = placeLabels(points, width, base, lines).map((at, i) =>
-      at ? s("text.label", { x: at.x, y: at.y + 4, "data-of": i }, points[i].label) : null);
+      s(at ? "text.label" : "text.label.spare", { x: (at ?? points[i]).x, y: at ? at.y + 4 : points[i].y - 14, "data-of": i }, points[i].label));
     redrawn(svg, width, height, hidden(behind), listbox(label, items), hidden(labels));
     picker.set(items);
     if (order.length) picker.preview(picker.shown ?? first);
   }
 
-  view.root.append(legend(groups), h("div.scroll", null, svg));
+  view.root.append(legend(groups), h("div.scroll", svg));
   draw();
   view.resized = draw;
   view.image = () => ({ svg });
@@ -78,7 +78,7 @@ function numberLine(view) {
     about: (i, at) => [signed(values[i]), t("fromleft", at + 1, order.length),
       isNull ? t(values[i] < low ? "belownull" : values[i] > high ? "abovenull" : "innull") : ""].filter(Boolean),
   });
-  if (isNull) view.root.append(h("p.small", null, t("bandends", signed(low), signed(high))));
+  if (isNull) view.root.append(h("p.small", t("bandends", signed(low), signed(high))));
   return made;
 }
 
@@ -125,13 +125,13 @@ function plane(view) {
     label: t("plane"), lay, first: 0, step: (points, i, way) => towards(() => points)(i, way),
     about: (i) => [`x ${signed(xs[i])}`, `y ${signed(ys[i])}`],
   });
-  if (arrows.length) view.root.append(h("div.scroll", null, h("table.plain", null, h("caption", null, t("arrows")),
+  if (arrows.length) view.root.append(h("div.scroll", h("table.plain", h("caption", t("arrows")),
     header([t("from1"), t("to1")], ["Δx", "Δy", t("length"), t("angle")]),
-    h("tbody", null, arrows.map(([from, to]) => {
+    h("tbody", arrows.map(([from, to]) => {
       const dx = xs[to] - xs[from], dy = ys[to] - ys[from];
-      return h("tr", null, h("th", { scope: "row" }, word(words[from], 24)), h("td", null, word(words[to], 24)),
-        [signed(dx), signed(dy), brief(hypot(dx, dy)), fixed((Math.atan2(dy, dx) * 180) / Math.PI, 1) + "°"].map((x) => h("td.number", null, x)));
+      return h("tr", h("th", { scope: "row" }, word(words[from], 24)), h("td", word(words[to], 24)),
+        [signed(dx), signed(dy), brief(hypot(dx, dy)), fixed((Math.atan2(dy, dx) * 180) / Math.PI, 1) + "°"].map((x) => h("td.number", x)));
     })))));
-  view.root.append(h("p.small", null, t("flat")));
+  view.root.append(h("p.small", t("flat")));
   return made;
 }

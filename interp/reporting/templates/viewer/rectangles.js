@@ -35,7 +35,7 @@ function rectangles(view) {
   const totals = models.map((model) => sum(of(model)));
   const groups = shared(items.group);
   const largest = models[totals.indexOf(max(...totals))], now = { fill: largest };
-  const svg = drawing(9, 9, { class: "chart" }), note = h("p.small", null);
+  const svg = drawing(9, 9, { class: "chart" }), note = h("p.small");
   let shown = [], places = [], lockedItem = -1;
   const picker = new Picker(svg, {
     step: towards(() => places),
@@ -96,7 +96,7 @@ function rectangles(view) {
     picker.preview(max(picker.locked, 0));
     view.changed();
   }, (name) => clip(name, 24)) : null;
-  view.root.append(h("div.controls", null, fill), legend(groups, 1), h("div.scroll", null, svg), note);
+  view.root.append(h("div.controls", fill), legend(groups, 1), h("div.scroll", svg), note);
   draw();
   if (shown.length) picker.preview(0);
   view.resized = draw;

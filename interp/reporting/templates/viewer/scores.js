@@ -8,11 +8,11 @@ function scoreTerms(view) {
   const now = { q: queries.length - 1, k: 0, pair: false, video: false };
   const colours = colouring(true, ...extent(total));
   const at = (q, k) => q * keys.length + k;
-  const bars = h("div.side", null);
+  const bars = h("div.side");
   const matrix = new Matrix(now, () => showPair(), view.changed);
 
   function draw() {
-    matrix.draw({ queries, keys, colours, value: (q, k) => total[at(q, k)], width: view.width() > 760 ? view.width() * 0.5 : view.width() });
+    matrix.draw({ queries, keys, colours, value: (q, k) => total[at(q, k)], width: view.width() > 760 ? min(540, view.width() * 0.56) : view.width() });
     showPair();
   }
 
@@ -26,8 +26,8 @@ function scoreTerms(view) {
     if (rest.length)
       rows.push({ name: t("others", rest.length), value: rest.reduce((a, row) => a + row.value, 0) });
     rows.push({ name: t("sum"), value: sum, total: true });
-    const heading = h("p.part-title", null, says("whyscore", word(queries[q], 24), q, word(keys[k], 24), k));
-    bars.replaceChildren(heading, isNaN(sum) ? h("p", null, t("noscore"))
+    const heading = h("p.part-title", says("whyscore", word(queries[q], 24), q, word(keys[k], 24), k));
+    bars.replaceChildren(heading, isNaN(sum) ? h("p", t("noscore"))
       : signedBars(rows, max(...rows.map((row) => abs(row.value)))));
     view.say(says("scoreof", word(queries[q], 24), q, word(keys[k], 24), k,
       isNaN(sum) ? t("masked") : signed(sum)),
@@ -40,8 +40,8 @@ function scoreTerms(view) {
     draw();
     view.changed();
   });
-  view.root.append(h("div.controls", null, h("span.part-title", null, phrase(data.title)), video),
-    h("div.columns", null, h("div.scroll", null, matrix.el), bars),
+  view.root.append(h("div.controls", h("span.part-title", phrase(data.title)), video),
+    h("div.columns", h("div.scroll", matrix.el), bars),
     colourBar(colours, t("score"), { masked: total.some(isNaN) ? t("maskedlegend") : "" }));
   const best = (q) => range(keys.length).reduce((a, k) => (total[at(q, k)] > total[at(q, a)] || isNaN(total[at(q, a)]) ? k : a), 0);
   now.k = best(now.q);

@@ -28,7 +28,7 @@ function remember(name) {
   }
 }
 
-const PAINT = "fill fill-opacity stroke stroke-width stroke-dasharray stroke-opacity font text-anchor".split(" ");
+const PAINT = "fill fill-opacity stroke stroke-width stroke-dasharray stroke-opacity font text-anchor visibility".split(" ");
 // An SVG with the colours that the page's style gives it, over a canvas, as PNG.
 async function download({ svg, canvas, at = [0, 0] }, name) {
   const copy = svg.cloneNode(true), own = [...svg.querySelectorAll("*")];
@@ -55,7 +55,7 @@ async function upgrade(script, given) {
   const figure = script.closest("figure"), picture = figure.querySelector(".picture");
   for (const key of Object.keys(arrays)) arrays[key] = await unpacked(arrays[key]);
   const question = script.closest("section")?.querySelector("h2")?.textContent ?? "";
-  const root = h("div.view", null), line = h("p.status", { role: "status" });
+  const root = h("div.view"), line = h("p.status", { role: "status" });
   const modes = choice("", ["explore", "static"], "explore", (mode) => show(mode), t);
   const view = {
     data, arrays, root,
@@ -74,12 +74,12 @@ async function upgrade(script, given) {
     }
   });
   const png = button(t("png"), () => download(view.image(), name));
-  const viewer = h("div.viewer", { role: "group", "aria-label": t("exploring", question) }, root, line, h("p.small.help", null, t("help")));
+  const viewer = h("div.viewer", { role: "group", "aria-label": t("exploring", question) }, root, line, h("p.small.help", t("help")));
   const show = (mode) => {
     viewer.hidden = mode !== "explore";
     picture.hidden = !viewer.hidden;
   };
-  const tools = h("div.viewer-tools", null, modes, location.protocol === "about:" ? null : copy, png);
+  const tools = h("div.viewer-tools", modes, location.protocol === "about:" ? null : copy, png);
   picture.before(tools, viewer);
   try {
     const made = KINDS[kind](view);
@@ -96,7 +96,7 @@ async function upgrade(script, given) {
     }).observe(root);
   } catch (problem) {
     tools.remove();
-    viewer.replaceChildren(h("p.small", null, t("failed")));
+    viewer.replaceChildren(h("p.small", t("failed")));
     picture.hidden = false;
     console.error(problem);
   }

@@ -8,8 +8,8 @@ function cellTable({ label, rows, columns, corner, text, view, chosen, columnTex
   const heads = columns.map((name) => h("th", { scope: "col", role: "columnheader" }, columnText(name)));
   const names = rows.map((name) => h("th", { scope: "row", role: "rowheader" }, nameText(name)));
   const el = h("table.cells", { role: "grid", "aria-label": label },
-    h("thead", null, h("tr", { role: "row" }, h("th", { scope: "col", role: "columnheader" }, corner), heads)),
-    h("tbody", null, cells.map((row, r) => h("tr", { role: "row" }, names[r], row))));
+    h("thead", h("tr", { role: "row" }, h("th", { scope: "col", role: "columnheader" }, corner), heads)),
+    h("tbody", cells.map((row, r) => h("tr", { role: "row" }, names[r], row))));
   const show = (i) => {
     const r = floor(i / columns.length), c = i % columns.length;
     names.forEach((one, k) => one.classList.toggle("here", k === r));
@@ -47,11 +47,11 @@ function lens(view) {
   now.measure = measures[0];
   const table = cellTable({
     label: t("lenstable"), rows: layers, columns: range(n), view, corner: t("lenscorner"),
-    columnText: (c) => [h("span.index", null, c), word(tokens[c], 12)],
+    columnText: (c) => [h("span.index", c), word(tokens[c], 12)],
     text: (r, c) => word(data.top_tokens[r][c], 10),
     chosen: showCell,
   });
-  const bar = h("div"), chart = h("div.chart-box", null);
+  const bar = h("div"), chart = h("div.chart-box");
 
   function colour() {
     const name = now.of >= 0 ? `${now.value} of ${pinned[now.of][0]}` : now.value;
@@ -80,9 +80,9 @@ function lens(view) {
       : [{ values: down(now.value), kind: 0 }];
     const measure = measures.length ? now.measure : now.value;
     chart.replaceChildren(
-      h("p.part-title", null, says("trajectory", known(measure), word(tokens[c], 24), c)),
+      h("p.part-title", says("trajectory", known(measure), word(tokens[c], 24), c)),
       series.length ? lineChart({ width: wide, steps: layers, series, at: r, yLabel: known(measure), xLabel: t("layer"), ranks: measure === "rank" })
-        : h("p.small", null, t("nopins")));
+        : h("p.small", t("nopins")));
     pins.forEach((el, i) => {
       const [one, names] = pinned[i];
       el.lastChild.textContent = names.map((name) =>
@@ -90,12 +90,11 @@ function lens(view) {
     });
   }
 
-  const pins = pinned.map(([one], i) => h("li", null, h("label", null,
-    h("input", { type: "checkbox", checked: now.pins.has(i), change: ({ target }) => {
+  const pins = pinned.map(([one], i) => h("li", h("label", h("input", { type: "checkbox", checked: now.pins.has(i), change: ({ target }) => {
       now.pins[target.checked ? "add" : "delete"](i);
       draw();
       view.changed();
-    } }), drawing(16, 16, { "aria-hidden": true }, mark(i, 8, 8)), word(one, 24)), h("span.small", null)));
+    } }), drawing(16, 16, { "aria-hidden": true }, mark(i, 8, 8)), word(one, 24)), h("span.small")));
   const by = choice(t("colour"), values, now.value, (name) => {
     Object.assign(now, { value: name, of: -1 });
     colour();
@@ -106,8 +105,8 @@ function lens(view) {
     draw();
     view.changed();
   }) : null;
-  view.root.append(h("div.controls", null, by), h("div.scroll", null, table.el), bar,
-    h("div.columns", null, chart, pinned.length ? h("div.side", null, measure, h("p.part-title", null, t("pins")), h("ul.pins", null, pins)) : null));
+  view.root.append(h("div.controls", by), h("div.scroll", table.el), bar,
+    h("div.columns", chart, pinned.length ? h("div.side", measure, h("p.part-title", t("pins")), h("ul.pins", pins)) : null));
   colour();
   table.picker.cursor = layers.length * n - 1;
   table.picker.set(table.picker.els);
@@ -141,7 +140,7 @@ function grid(view) {
   const named = (axis, name) => [name.startsWith(data.axes[axis]) ? "" : clip(data.axes[axis], 20) + " ", nameText(name)];
   const table = cellTable({
     label: t("gridtable"), rows, columns, view,
-    corner: h("span", null, phrase(data.axes[0], 20), " ↓ ", phrase(data.axes[1], 20), " →"),
+    corner: h("span", phrase(data.axes[0], 20), " ↓ ", phrase(data.axes[1], 20), " →"),
     text: (r, c) => (roomy ? signed(values[r * n + c], (x) => fixed(x, 2)) : ""),
     chosen(r, c, locked) {
       const x = values[r * n + c];
@@ -151,7 +150,7 @@ function grid(view) {
   });
   table.el.classList.toggle("dense", !roomy);
   table.paintAll((r, c) => values[r * n + c], colours);
-  view.root.append(h("div.scroll", null, table.el),
+  view.root.append(h("div.scroll", table.el),
     colourBar(colours, unit, { marks: ends, masked: values.some(isNaN) ? t("novalue") : "" }));
   const largest = values.reduce((best, x, i) => (abs(x) > abs(values[best]) ? i : best), 0);
   table.picker.cursor = largest;

@@ -31,15 +31,14 @@ function temperature(view) {
   const nameOf = (i) => (i < data.tokens.length ? word(data.tokens[i], 20) : `#${i}`);
   const curve = range(61).map((i) => i / 20);
   let drawn = "";
-  const table = h("table.plain.drawn", null,
-    h("caption", null, t("steps", whole(n))),
-    h("thead", null, h("tr", null, ["rank", "token", "logit", "logit / T", "cut", "probability", ""].map((x, i) =>
-      h("th", { scope: "col", class: i === 1 || i > 3 ? "" : "number" }, x ? t(x) : h("span.unseen", null, t("bar")))))), body);
+  const table = h("table.plain.drawn", h("caption", t("steps", whole(n))),
+    h("thead", h("tr", ["rank", "token", "logit", "logit / T", "cut", "probability", ""].map((x, i) =>
+      h("th", { scope: "col", class: i === 1 || i > 3 ? "" : "number" }, x ? t(x) : h("span.unseen", t("bar")))))), body);
   const picker = new Picker(body, { step: alongList(() => rows.length), show: (i) => tell(i), changed: view.changed });
-  const trs = rows.map((i) => h("tr", null, h("td.number", null, i + 1),
-    h("th", { scope: "row" }, nameOf(i)), h("td.number", null, signed(logits[i], fixed)),
+  const trs = rows.map((i) => h("tr", h("td.number", i + 1),
+    h("th", { scope: "row" }, nameOf(i)), h("td.number", signed(logits[i], fixed)),
     h("td.number", null), h("td"), h("td.number", null),
-    h("td.share", null, h("div"))));
+    h("td.share", h("div"))));
   body.append(...trs);
   picker.set(trs);
   trs.forEach((tr) => tr.removeAttribute("aria-selected"));
@@ -67,7 +66,7 @@ function temperature(view) {
       [t("entropy"), `${fixed(result.entropy)} nats`, result.entropy], [t("effective"), fixed(choices, 2), choices],
       [t("keptn"), t("of", whole(T > 0 ? result.kept : result.share.filter((x) => x > 0).length), whole(n)), result.kept],
       [t("keptmass"), percent(result.mass), result.mass],
-    ].flatMap(([name, text, x]) => [h("dt", null, name), h("dd", { "data-value": x }, text)]));
+    ].flatMap(([name, text, x]) => [h("dt", name), h("dd", { "data-value": x }, text)]));
     const cutBy = `${k} ${p} ${view.width()}`;
     if (cutBy !== drawn) now.curve = curve.map((at) => exp(sampled(logits, at, k, p).entropy));
     drawn = cutBy;
@@ -89,15 +88,15 @@ function temperature(view) {
     p: slider("top-p", { low: 0.01, high: 1, step: 0.01, value: 1 }, change("p")),
   };
   view.root.append(
-    h("p.prompt", null, h("span.label", null, t("prompt")), data.prompt.slice(-60).map((one) => word(one, 24)), h("span.next", null, "?")),
-    h("div.controls.sliders", null, Object.values(controls), button(t("reset"), () => {
+    h("p.prompt", h("span.label", t("prompt")), data.prompt.slice(-60).map((one) => word(one, 24)), h("span.next", "?")),
+    h("div.controls.sliders", Object.values(controls), button(t("reset"), () => {
       Object.assign(now, start);
       for (const name in controls) controls[name].set(now[name]);
       update();
       view.changed();
     })),
-    h("p.small", null, t("limits")),
-    h("div.columns", null, h("div.scroll", null, table), h("div.side", null, facts, chart)));
+    h("p.small", t("limits")),
+    h("div.columns", h("div.scroll", table), h("div.side", facts, chart)));
   update();
   view.resized = update;
   view.image = () => ({ svg: chart.querySelector("svg") });

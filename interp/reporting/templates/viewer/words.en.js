@@ -29,7 +29,7 @@ const WORDS = {
   flat: "A plane shows two of many dimensions; lengths and angles hold in this plane only.",
   areas: "Areas to scale", area: "{0}, {1}, {2}: {3} {4}, {5} of the model", shape: "shape {0}, {1}", fill: "scale set by",
   scalenote: "One scale for all: a square pixel is {0} {1}.", toosmall: "Too small to see: {0}.", toolarge: "Too large for this scale (side against this one): {0}.",
-  graph: "Components", into: "{0} edges in, the strongest from {1} {2}", into0: "no edge in", outof: "{0} edges out, the strongest to {1} {2}", outof0: "no edge out",
+  graph: "Components", into: "edges in {0}, the strongest from {1} {2}", into0: "no edge in", outof: "edges out {0}, the strongest to {1} {2}", outof0: "no edge out",
   edges: "Strongest edges, {0} of {1}", edgesof: "Edges of {0}, {1} of {2}", shownedges: "{0} of {1} edges have at least {2} {3}.", threshold: "smallest edge shown",
   positive: "positive", negative: "negative",
 };
