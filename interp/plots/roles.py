@@ -97,8 +97,9 @@ def role_and_effect(heads: pd.DataFrame, ax: Axes | None = None) -> Figure:
                 ax.plot(of["strength"], of["effect"], marker, color=colour, mfc=face, mew=1.6,
                         ms=8, ls="", zorder=3)  # fmt: skip
             keys[f"{name} ({len(rows)})"] = Line2D([], [], marker=marker, ls="", color=colour, ms=8)
-        unsure = Line2D([], [], marker="^", ls="", mfc="white", mec=INK, mew=1.6, ms=8)
-        keys[f"beyond a line, but not certain ({int((~heads['certain']).sum())})"] = unsure
+        if not heads["certain"].all():
+            unsure = Line2D([], [], marker="^", ls="", mfc="white", mec=INK, mew=1.6, ms=8)
+            keys[f"beyond a line, but not certain ({int((~heads['certain']).sum())})"] = unsure
         ax.set_xscale("symlog", linthresh=1)
         ax.set_yscale("symlog", linthresh=1)
         plain = "{:g}".format
@@ -147,6 +148,7 @@ def pruning_dots(frame: pd.DataFrame, least: float, ax: Axes | None = None) -> F
             ax.plot(chosen["gain_nats"], [place], "D", color=OKABE_ITO[0], ms=8)
         ax.axvline(least, color=INK, lw=1.2, ls="--")
         ax.set_xscale("symlog", linthresh=0.1)
+        ax.set_xlim(right=1.3 * max(ax.get_xlim()[1], float(frame["gain_nats"].max())))
         ax.xaxis.set_major_formatter(lambda value, place: f"{value:g}".replace("-", "−"))
         ax.set_yticks(range(len(kinds)), kinds)
         ax.set_ylim(len(kinds) - 0.4, -0.6)

@@ -356,17 +356,46 @@ def test_memory_does_not_grow_with_the_prompts():
     assert max(sizes) == 4 and sum(sizes) >= 2 * 99
 
 
-def judged(differences):
-    """The frame of one head and role with these differences in all units of both halves."""
+def judged(differences, discovery=None):
+    """The frame of one head and role with these differences in the testing half.
+
+    The other half has the same mean, or the one given.
+    """
     from interp.measures import detectors
 
     role = REGISTRY["previous_token"]
+    selected = differences[:, None].mean(0) if discovery is None else np.array([discovery])
     block = detectors._Block(
-        0, role, differences[:, None], 0 * differences[:, None], np.arange(len(differences)),
-        differences[:, None].mean(0),
-    )  # fmt: skip
+        0,
+        role,
+        differences[:, None],
+        0 * differences[:, None],
+        np.arange(len(differences)),
+        selected,
+    )
     frame = detectors._tested([block], ["made up"], 5000, 999, False, 0)
     return detectors._labelled(frame.assign(layer=0, head=0)).iloc[0]
+
+
+def test_the_selecting_half_has_a_say():
+    """What the testing half shows for certain is no role if the selecting half did not show it."""
+    assert judged(np.full(16, 0.2), discovery=0.1)["label"]
+    row = judged(np.full(16, 0.2), discovery=0.09)
+    assert row["q"] < 0.05 and row["ci_low"] > 0.1 and not row["label"]
+
+
+def test_the_halves_share_no_prompt_and_are_the_same_for_every_role():
+    """Oracle: means over the units of each half, found by trying which half gives them."""
+    model, suite = loud_model(), random_suite(24)
+    frame = detect_roles(model, [suite], roles=("previous_token", "induction"), **FAST)
+    assert (frame["n"] == 12).all()
+    order = np.random.default_rng(0).permutation(24)  # seed 0, as the default
+    values = read_suite(model, suite, chosen_roles(("previous_token",)))["previous_token"]
+    difference = (values.score - values.control).reshape(24, -1)
+    rows = frame[frame["role"] == "previous_token"].sort_values(["layer", "head"])
+    halves = [difference[np.sort(half)].mean(0) for half in (order[:12], order[12:])]
+    assert np.allclose(rows["contrast_discovery"], halves[0])
+    assert np.allclose(rows["contrast"], halves[1])
 
 
 def test_a_small_but_certain_contrast_is_significant_and_no_role():
@@ -376,9 +405,10 @@ def test_a_small_but_certain_contrast_is_significant_and_no_role():
 
 
 def test_the_interval_decides_beside_q():
-    """One prompt in four shows nothing: the mean is large, its interval reaches too low."""
-    values = np.r_[np.full(9, 0.16), np.full(5, 0.02)] + np.linspace(0, 1e-3, 14)
-    row = judged(values)
+    """One prompt of twelve is against it: q < 0.05, yet the interval reaches below 0.1."""
+    values = [0.27, 0.08, 0.23, 0.14, 0.2, 0.16, 0.15, 0.19, 0.16, 0.16, -0.08, 0.14]
+    row = judged(np.array(values))
+    assert row["q"] < 0.05 and row["contrast_discovery"] > 0.1
     assert row["contrast"] > 0.1 > row["ci_low"] > 0
     assert not row["passes"]
 
