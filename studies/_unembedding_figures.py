@@ -306,7 +306,7 @@ def _bias(tables: Tables) -> FigurePart:
     return FigurePart(
         name="bias_and_frequency",
         question="Does the folded bias know how frequent a token is?",
-        picture=plots.bias_scatter(points, label),
+        picture=plots.bias_scatter(points, tables["bias"].frame, label),
         alt=Sentence(
             "Two scatter plots over tokens: bias against frequency (rank correlation {rho:.2f}) "
             "and length of the token's vector against frequency ({length:.2f}).",

@@ -13,11 +13,12 @@ _DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 _LEAST = 1e-17  # what rounding leaves has no place on a logarithmic axis
 
 
-def bias_scatter(points: pd.DataFrame, label: str) -> Figure:
+def bias_scatter(points: pd.DataFrame, correlations: pd.DataFrame, label: str) -> Figure:
     """Bias and length of each token's vector against its frequency, side by side.
 
     Args:
         points: `token`, `frequency` (a logarithm), `bias`, `length`.
+        correlations: `of` ("bias", "length"), `rho`, `null_low`, `null_high`, printed above.
         label: of the frequency.
     """
     with figure_style("whitegrid"):
@@ -34,6 +35,10 @@ def bias_scatter(points: pd.DataFrame, label: str) -> Figure:
                 marker=marker, lw=0,
             )  # fmt: skip
             ax.set(xlabel=label, ylabel=title)
+            row = correlations.set_index("of").loc[name]
+            shuffled = f"{row['null_low']:.2f} to {row['null_high']:.2f}"
+            said = f"rank correlation {row['rho']:.2f}\nshuffled vocabularies {shuffled}"
+            ax.set_title(said.replace("-", "−"), fontsize=10, loc="left")
             # The rarest and the most frequent tokens tell the reader which end is which.
             for row in (points.loc[points[column].idxmax()] for column in ("frequency", name)):
                 text = f"“{visible_token(row['token'], 14)}”"
