@@ -190,7 +190,8 @@ def adaptive_gains(frame: pd.DataFrame, label: str) -> Figure:
         names = [f"θ = {theta:g}\n({entropies[theta]:.2f} nats open)" for theta in thetas]
         grid[0].set_yticks(range(len(thetas)), names)
         grid[0].set_ylim(len(thetas) - 0.5, -0.5)
-        made.supxlabel(f"gain in probability: {label}", fontsize=10)
+        for ax in grid:
+            ax.set_xlabel(f"gain: {label}", fontsize=9)
         handles, labels = grid[0].get_legend_handles_labels()
         made.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
         plain_text(made)

@@ -75,7 +75,7 @@ def pieces_by_group(frame: pd.DataFrame, ax: Axes | None = None) -> Figure:
         ax.axvline(1, color=MUTED, lw=1, ls="--", label="one token per word")
         ax.set_yticks(places, frame["group"])
         ax.set_ylim(len(frame) - 0.4, -0.6)
-        ax.set_xlim(0, float(frame["bytes"].max()) * 1.3)
+        ax.set_xlim(0, float(frame["bytes"].max()) * 1.5)
         ax.set_xlabel("tokens per word (mean)")
         ax.grid(axis="y", visible=False)
         made.legend(loc="outside lower center", ncols=4, frameon=False)
