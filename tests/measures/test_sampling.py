@@ -11,6 +11,7 @@ from scipy import stats
 from interp import measures
 from interp.core import InputError
 from interp.core.generation import Sampling, draw
+from interp.measures import sampling
 
 LOGITS = 2 * torch.randn(3, 23, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
@@ -299,3 +300,11 @@ def test_a_temperature_can_change_which_continuation_is_best(narrow):
 def test_beams_as_wide_as_the_vocabulary_lose_nothing(model):
     deviation, missing = measures.wide_beam_deviation(model, tiny_tokens(1, 4)[0])
     assert deviation < 1e-10 and missing == 0
+
+
+def test_draws_of_removed_tokens_are_counted():
+    found = sampling._goodness(
+        np.array([5, 2, 3]), np.array([0.5, 0.0, 0.5]), np.random.default_rng(0)
+    )
+    assert (found["outside"], found["kept"], found["n"]) == (2, 2, 10)
+    assert found["tv"] == pytest.approx(0.2)
