@@ -304,6 +304,41 @@ def test_a_missed_bar_is_told(small_result):
     assert not missed.passed and "NOT every bar" in verify.text(missed)
 
 
+SPOILT = {
+    "tiers A to C: AUROC of every role": ("by_role", {"auroc": 0.999}),
+    "tiers A to C: recall of every role": ("by_role", {"recall": 0.9}),
+    "tiers A to C: decoys mistaken": ("by_role", {"decoys_rejected": -1}),
+    "tiers E and DE: recall of every role": ("by_role", {"recall": 0.94}),
+    "family-wise error of max-T": ("no_plant", {"fwer_max_t": 0.2, "fwer_low": 0.06}),
+    "false-discovery rate": ("no_plant", {"fdr": 0.2, "fdr_low": 0.06}),
+    "p of uniformity": ("no_plant", {"ks_placebo_p": 0.04}),
+    "answer keys: facts that do not hold": ("answers", {"n_hold": 0}),
+    "ablation sweep against whole runs": ("answers", {"sweep_deviation": 1e-6}),
+    "lens: answers above rivals before": ("lens", {"before": 0.1}),
+    "lens: answers above rivals behind": ("lens", {"behind": 0.9}),
+    "tiers A to C: confused or missed": ("confusion", {"is": "induction", "called": "not found"}),
+}
+
+
+@pytest.mark.parametrize("bar", SPOILT)
+def test_each_bar_can_be_missed_by_its_own_number(small_result, bar):
+    """Only the bars that read the spoilt number fall, and the named one is among them."""
+    result, _ = small_result
+    table, changes = SPOILT[bar]
+    spoilt = verify._bars(result.tables | {table: result.tables[table].assign(**changes)})
+    fallen = result.bars["reached"] & ~spoilt["reached"]
+    assert spoilt["bar"].str.contains(bar, regex=False)[fallen].any()
+    assert fallen.sum() <= 2
+
+
+def test_progress_is_a_line_for_each_stage_where_there_is_no_terminal(capsys):
+    say = verify._Said()
+    for done in (1, 2, 3):
+        say("plants", done, 3)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("plants: 3 of 3, ")
+
+
 def test_what_is_written(small_result, tmp_path):
     result, config = small_result
     folder = verify.write(result, dataclasses.replace(config, out=tmp_path / "bench"))
