@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,21 +24,20 @@ from interp.reporting.scripts import compact
 from interp.reporting.views import View
 
 _SOURCES = Path(__file__).parent / "templates" / "viewer"
-# In this order they become one script.
-_PARTS = (
-    "base",
-    "colours",
-    "picking",
-    "charts",
-    "attention",
-    "scores",
-    "tables",
-    "temperature",
-    "points",
-    "rectangles",
-    "flow",
-    "start",
-)
+# In this order they become one script: what all views use, those of the page, the start.
+_BEFORE, _AFTER = ("base", "colours", "picking", "charts"), ("start",)
+_OF_KIND = {
+    "attention": "attention",
+    "score_terms": "scores",
+    "lens": "tables",
+    "grid": "tables",
+    "temperature": "temperature",
+    "number_line": "points",
+    "plane": "points",
+    "rectangles": "rectangles",
+    "flow": "flow",
+}
+_KINDS_IN_START = re.compile(r"const KINDS = \{ (.*?) \};")
 
 
 @dataclass(frozen=True)
@@ -120,19 +120,27 @@ class Viewer:
 
     Args:
         lang: the page's language.
+        kinds: of the page's views; the script knows no others.
     """
 
-    def __init__(self, lang: str) -> None:
-        parts = [f"words.{lang}", *_PARTS]
-        sources = [(_SOURCES / f"{name}.js").read_text(encoding="utf-8") for name in parts]
-        self.script = Markup('(()=>{"use strict";\n' + compact("".join(sources)) + "\n})();\n")
+    def __init__(self, lang: str, kinds: frozenset[str]) -> None:
+        shown = dict.fromkeys(file for kind, file in _OF_KIND.items() if kind in kinds)
+        parts = [f"words.{lang}", *_BEFORE, *shown, *_AFTER]
+        source = "".join((_SOURCES / f"{name}.js").read_text(encoding="utf-8") for name in parts)
+        source = _KINDS_IN_START.sub(lambda found: _only(found, kinds), source)
+        self.script = Markup('(()=>{"use strict";\n' + compact(source) + "\n})();\n")
         digest = hashlib.sha256(self.script.encode()).digest()
         # The hash of the script: a browser runs this one and no other.
         self.policy = Markup(f"'sha256-{base64.b64encode(digest).decode()}'")
         self.style = Markup((_SOURCES.parent / "viewer.css").read_text(encoding="utf-8"))
 
 
+def _only(found: re.Match[str], kinds: frozenset[str]) -> str:
+    entries = [one for one in found[1].split(", ") if one.partition(":")[0] in kinds]
+    return f"const KINDS = {{ {', '.join(entries)} }};"
+
+
 @cache
-def viewer(lang: str) -> Viewer:
+def viewer(lang: str, kinds: frozenset[str] = frozenset(_OF_KIND)) -> Viewer:
     """The viewer in a language, English where there are no words in it."""
-    return Viewer(lang if (_SOURCES / f"words.{lang}.js").exists() else "en")
+    return Viewer(lang if (_SOURCES / f"words.{lang}.js").exists() else "en", kinds)

@@ -170,12 +170,13 @@ def _view(
     tables = {
         name: _table_view(name, table, csvs[name], words) for name, table in result.tables.items()
     }
+    kinds = frozenset(part.view.kind for part in result.figures if part.view is not None)
     return {
         "result": result,
         "headline": words.sentence(result.headline, result.tables),
         "figures": [_figure_view(part, result, tables, pngs, words) for part in result.figures],
         "packed": pack({part.name: part.view for part in result.figures if part.view is not None}),
-        "viewer": viewer(words.lang),
+        "viewer": viewer(words.lang, kinds),
         "findings": result.findings,
         "brief": brief_number,
         "shown": shown_text,
