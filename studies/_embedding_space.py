@@ -58,7 +58,7 @@ def analogy_tables(model: "HookedGPT", given: Arrays, words: Material) -> Tables
             pooled, "Means over relations; Wilson intervals with n = pairs of all relations"
         ),
         "analogies_random": Table(
-            at_random, f"The same for {first} with random weights", in_page=False
+            at_random, "The same for the first relation, with random weights", in_page=False
         ),
     } | _answer_tables(model, words)
 
@@ -262,8 +262,8 @@ def baseline_tables(given: Arrays, words: Material) -> Tables:
     return {
         "baseline": Table(
             pd.DataFrame(rows),
-            f"Analogies (3CosAdd) and directions of the GPT's embedding and of "
-            f"{given.W_E.shape[1]} dimensions from counts in {words.corpus.size} tokens",
+            "Analogies (3CosAdd) and directions of the GPT's embedding and of as many dimensions "
+            "from counts of the text that gives the frequencies",
         )
     }
 
@@ -310,7 +310,8 @@ def bias_tables(given: Arrays, words: Material, sizes: Sizes) -> Tables:
         )
         found.insert(0, "word", jobs)
         tables["ripa"] = Table(
-            found, f"Jobs along {name} (RIPA; positive: towards the second words), 95 % over pairs"
+            found,
+            "Jobs along the first relation (RIPA; positive: to the second words), 95 % over pairs",
         )
     return tables
 

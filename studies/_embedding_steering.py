@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from interp.core.errors import InputError
 from interp.reporting import Table
 from studies._embedding_tables import Sizes, Tables
 from studies._embedding_words import Material
@@ -77,8 +78,11 @@ def _readout(
 
     before, _, after = template.partition("{}")
     # In the middle of a text, so with the space before it where the tokenizer keeps spaces.
-    start = model.tokenizer.encode(before.rstrip())
-    end = model.tokenizer.encode(after, bos=False) if after.strip() else []
+    try:
+        start = model.tokenizer.encode(before.rstrip())
+        end = model.tokenizer.encode(after, bos=False) if after.strip() else []
+    except InputError:  # a vocabulary without the words of the template
+        return None, np.empty(0, dtype=int)
     ids = words.relations[relation]
     ups, downs = words.ids(up), words.ids(down)
     used = np.flatnonzero(~np.isin(ids, np.concatenate([ups, downs])).any(axis=1))

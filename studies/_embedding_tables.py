@@ -130,7 +130,8 @@ def _relation_rows(scores: "pd.DataFrame", words: Material) -> "pd.DataFrame":
             }
         )
     frame = pd.DataFrame(rows)
-    frame.insert(frame.columns.get_loc("p") + 1, "q", measures.false_discovery_q(frame["p"]))
+    q = measures.false_discovery_q(frame["p"].to_numpy())
+    frame.insert(frame.columns.get_loc("p") + 1, "q", q)
     frame["found"] = (frame["q"] < 0.05) & (frame["ci_low"] > frame["mismatched"] + MIN_CONSISTENCY)
     frame["kind"] = [
         "planted null" if r == words.lists.null_relation else "relation" for r in frame["relation"]
@@ -299,8 +300,8 @@ def plane_tables(given: Arrays, words: Material, sizes: Sizes) -> Tables:
         ),
         "illusion": Table(
             pd.concat([illusion, at_random], ignore_index=True),
-            f"Mean |cosine| between differences in the best plane and in space, and the share of "
-            f"their first component, for some pairs of {name} and for unrelated ones (95 % of "
-            "draws)",
+            "Mean |cosine| between differences in the best plane and in space, and the share of "
+            "their first component, for some pairs of the first relation and for unrelated ones "
+            "(95 % of draws)",
         ),
     }
