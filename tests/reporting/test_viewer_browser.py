@@ -211,6 +211,15 @@ def test_a_page_inside_another_works_and_shares_nothing(open_page, report, tmp_p
     assert len(page.frames) == 3
 
 
+@pytest.mark.parametrize("name", [*samples.ALL])
+def test_a_page_with_one_view_has_all_that_it_needs(open_page, tmp_path, name):
+    """Pages carry only the parts of the viewer for their own figures."""
+    folder = write_report(samples.report_of({name: samples.ALL[name]()}), tmp_path)
+    page = open_page((folder / "report.html").as_uri())
+    page.locator(f"#{name} [tabindex='0']:is([data-i], .matrix)").first.press("Enter")
+    assert "locked" in status(page, name)
+
+
 # ----------------------------------------------------------------------------- keyboard
 
 

@@ -8,6 +8,11 @@ const redrawn = (svg, width, height, ...children) => {
   add(svg, sized(width, height), children);
 };
 
+// Marks as the options of a list.
+const listbox = (label, options) => s("g", { role: "listbox", "aria-label": label }, options);
+const shared = (names) => [...new Set(names.map(String))];
+const hidden = (...children) => s("g", { "aria-hidden": true }, children);
+
 // Marks of groups differ in shape as well as in colour.
 const N_KINDS = 8;
 const SHAPES = [

@@ -1,10 +1,5 @@
 // ---- words on a line and in a plane
 
-// Marks as the options of a list.
-const listbox = (label, options) => s("g", { role: "listbox", "aria-label": label }, options);
-const shared = (names) => [...new Set(names.map(String))];
-const hidden = (...children) => s("g", { "aria-hidden": true }, children);
-
 // `lay()` says where the words stand and what is behind them, `about(i)` what is said of one.
 function pointPlot(view, order, { label, step, lay, about, first }) {
   const { word: words, group } = view.data.points, groups = shared(group), svg = drawing(9, 9, { class: "chart" });
@@ -13,7 +8,10 @@ function pointPlot(view, order, { label, step, lay, about, first }) {
     step: (i, way) => step(points, i, way), hit: nearest(svg, () => points), changed: view.changed,
     show(at) {
       const i = order[at], chosen = (el, on) => el.classList.toggle("here", on);
-      svg.querySelectorAll("text.label").forEach((el) => chosen(el, +el.dataset.of === at));
+      svg.querySelectorAll("text.label").forEach((el) => {
+        chosen(el, +el.dataset.of === at);
+        if (+el.dataset.of === at) el.parentNode.append(el);
+      });
       svg.querySelectorAll(".arrow").forEach((el) => chosen(el, el.dataset.ends.split(" ").includes(String(i))));
       view.say(says("wordof", word(words[i], 40), phrase(group[i], 40)), ...about(i, at), picker.note());
     },
@@ -49,7 +47,7 @@ function numberLine(view) {
   const order = range(words.length).filter((i) => values[i] !== null).sort((a, b) => values[a] - values[b]);
 
   function lay() {
-    const width = view.width(), lane = 74, top = isNull ? 30 : 12, left = 16;
+    const width = view.width(), lane = 84, top = isNull ? 30 : 12, left = 16;
     const base = top + lane * groups.length + 2, height = base + 46;
     let [a, b] = extent([...values, low, high]);
     [a, b] = [a - (b - a || 1) * 0.06, b + (b - a || 1) * 0.06];
@@ -57,7 +55,7 @@ function numberLine(view) {
     const { ticks, digits } = niceTicks(a, b, clamp(width / 85, 4, 9));
     const line = (name, x1, y1, x2, y2) => s("line." + name, { x1, y1, x2, y2 });
     return {
-      width, height, base, ways: [[0, -16], [0, 17], [0, -29], [0, 30], [1, 0], [-1, 0]],
+      width, height, base, ways: [[0, -16], [0, 17], [0, -31], [0, 32], [1, 0], [-1, 0]],
       place: (i) => ({ x: xOf(values[i]), y: yOf(groups.indexOf(String(group[i]))) }),
       behind: [
         isNull ? [s("rect.null-band", { x: xOf(low), y: top, width: max(1, xOf(high) - xOf(low)), height: base - top }),
