@@ -111,7 +111,7 @@ def _sized(config: Config) -> Config:
     return replace(
         config,
         n_uses=at_most(config.n_uses, 104, 52),
-        n_windows=at_most(config.n_windows, 24, 8),
+        n_windows=at_most(config.n_windows, 24, 24),
         n_resamples=min(config.n_resamples, 499) if config.quick else config.n_resamples,
     )
 
