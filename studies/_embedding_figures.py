@@ -68,7 +68,8 @@ def _line(tables: Tables) -> FigurePart:
         ),
         facts={"null": "directions of random pairs of about the same frequency"},
         uninformative="With random weights the words of a pair are as far apart."
-        if row["gap"] <= max(2 * row["gap_random_weights"], 0.5) or row["share_beyond"] < 0.1
+        if row["gap"] <= max(2 * row["gap_random_weights"], 0.5)
+        or tables["relations"].frame.loc[first, "order_p"] > 0.01
         else "",
         view=views.number_line(points, label, -float(row["band"]), float(row["band"])),
     )  # fmt: skip

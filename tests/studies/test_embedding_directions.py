@@ -11,7 +11,7 @@ from interp.corpus import Language, WordTokenizer, lexicon
 from interp.loading.word_vectors import read_parquet, read_word2vec
 from studies import NotApplicable, _word_pairs, embedding_directions
 
-QUICK = embedding_directions.Config(quick=True, n_windows=120, n_draws=19, limit=4, seed=1)
+QUICK = embedding_directions.Config(quick=True, n_windows=120, n_draws=139, limit=4, seed=1)
 CLAIMS = list(embedding_directions.CLAIMS)
 FIGURES = [
     "words_on_a_direction", "relations", "analogies", "parallelogram", "steering", "cosines",
