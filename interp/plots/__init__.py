@@ -75,6 +75,7 @@ _HOME = {
     "twin_cosines": "tokenization",
     "visible_token": "labels",
     "words_on_a_line": "embeddings",
+    "webp_bytes": "compact",
     "words_or_places": "scores",
 }
 

@@ -30,6 +30,15 @@ def few_colours(png: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def webp_bytes(png: bytes) -> bytes:
+    """The same pixels as lossless WebP: a quarter less than PNG, for pages that hold pictures."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").save(
+        buffer, "webp", lossless=True, quality=100, method=6
+    )
+    return buffer.getvalue()
+
+
 def short_svg(drawn: str) -> str:
     """The same drawing as Matplotlib's SVG, in about half the characters.
 

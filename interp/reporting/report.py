@@ -13,7 +13,7 @@ from markupsafe import Markup
 from pandas.api.types import is_numeric_dtype
 
 from interp.core.errors import InputError
-from interp.plots import png_bytes, svg_bytes
+from interp.plots import png_bytes, svg_bytes, webp_bytes
 from interp.reporting.files import folder_name, replaced_folder
 from interp.reporting.packing import pack, viewer
 from interp.reporting.pages import render
@@ -191,14 +191,13 @@ def _figure_view(
     pngs: dict[str, bytes],
     words: Phrases,
 ) -> dict[str, Any]:
-    # Half the pixels, so that the picture is sharp where a screen has two for one.
     width, height = (int.from_bytes(pngs[part.name][at : at + 4], "big") for at in (16, 20))
     return {
         "part": part,
         "question": words.say(part.question),
         "how_to_read": words.say(part.how_to_read),
         "scene": words.say(part.scene),
-        "source": _data_uri("image/png", pngs[part.name]),
+        "source": _data_uri("image/webp", webp_bytes(pngs[part.name])),
         "width": width,
         "height": height,
         "alt": words.sentence(part.alt, result.tables),
