@@ -81,7 +81,8 @@ def _measured(recipe: Any, out: Path, suite: Any) -> dict[str, Any]:
     from interp.loading import load_model
 
     model = load_model(str(out / "final"))
-    metrics = suite.run(ModelPredictions(model)).set_index("metric")["value"]
+    table = suite.run(ModelPredictions(model)).set_index("metric")
+    metrics = table["value"]
     ranks = measures.rank_table(measures.head_weights(model))
     qk = ranks[ranks["circuit"] == "QK"]
     log = pd.read_csv(out / "log.csv")
@@ -93,6 +94,8 @@ def _measured(recipe: Any, out: Path, suite: Any) -> dict[str, Any]:
         "steps": recipe.n_steps,
         "tokens": recipe.n_steps * recipe.tokens_per_step,
         "loss": metrics["loss"],
+        "loss_ci_low": table["ci_low"]["loss"],
+        "loss_ci_high": table["ci_high"]["loss"],
         "best_loss": metrics["best_loss"],
         "loss_gap": metrics["loss_gap"],
         "repeat_loss_first": metrics["repeat_loss_first"],

@@ -161,8 +161,10 @@ def _recorded_tables() -> dict[str, Table]:
         "difference": difference.mean(),
         "smallest_difference": difference.min(),
         "largest_difference": difference.max(),
-        "seed_spread": spread.max(),
-        "seed_spread_known": int((by_heads.size() > 1).sum()),
+        # One run says nothing about seeds.
+        "seed_spread": spread[by_heads.size() > 1].max(),
+        "ci_low_many": by_heads["loss_ci_low"].min()[many],
+        "ci_high_best": by_heads["loss_ci_high"].max()[best],
         "induction_best": contrast[best],
         "induction_many": contrast[many],
         "repeat_best": repeats[best],
@@ -308,10 +310,10 @@ def _record_figure(tables: dict[str, Table]) -> FigurePart:
         ),
         answer=Sentence(
             "Recorded, not measured now: after {tokens:,} tokens the loss is {loss_best:.3f} nats "
-            "with {best} heads and {loss_many:.3f} with {many}, {difference:.3f} more (range over "
-            "{n_pairs} seeds {smallest_difference:.3f} to {largest_difference:.3f}; one number of "
-            "heads differs between seeds by at most {seed_spread:.3f}). On a block shown again it "
-            "is {repeat_best:.2f} and {repeat_many:.2f}.",
+            "with {best} heads (95 % intervals over windows up to {ci_high_best:.3f}) and "
+            "{loss_many:.3f} with {many} (from {ci_low_many:.3f}), {difference:.3f} more (over "
+            "{n_pairs} seeds {smallest_difference:.3f} to {largest_difference:.3f}). On a block "
+            "shown again it is {repeat_best:.2f} and {repeat_many:.2f}.",
             **_cells(
                 "record_total",
                 "tokens",
@@ -320,10 +322,11 @@ def _record_figure(tables: dict[str, Table]) -> FigurePart:
                 "loss_many",
                 "many",
                 "difference",
+                "ci_high_best",
+                "ci_low_many",
                 "n_pairs",
                 "smallest_difference",
                 "largest_difference",
-                "seed_spread",
                 "repeat_best",
                 "repeat_many",
             ),
@@ -334,11 +337,13 @@ def _record_figure(tables: dict[str, Table]) -> FigurePart:
         "few dimensions to tell words and places apart with.",
         scene=SCENE,
         change_our_mind=Sentence(
-            "Differences no larger than between seeds: {n_runs} runs with {n_seeds} seeds are "
-            "recorded (commit {commit}). All have the same number of parameters (difference "
-            "{parameters_differ}). These are short trainings: with more tokens narrow heads may "
-            "catch up.",
-            **_cells("record_total", "n_runs", "n_seeds", "commit", "parameters_differ"),
+            "Differences no larger than between seeds of one number of heads, {seed_spread:.3f} at "
+            "most: {n_runs} runs with {n_seeds} seeds are recorded (commit {commit}). All have the "
+            "same number of parameters (difference {parameters_differ}). These are short "
+            "trainings: with more tokens narrow heads may catch up.",
+            **_cells(
+                "record_total", "seed_spread", "n_runs", "n_seeds", "commit", "parameters_differ"
+            ),
         ),
         facts={"null": "other seeds of the same number of heads", "source": "recorded trainings"},
     )

@@ -53,6 +53,7 @@ SOURCES_AT_ONCE = 64
 HEADS_AT_ONCE = 2  # whose outputs over the whole vocabulary are held
 NEAR_EXACT = 1e-12  # of the two vectors' lengths: logits that differ by less are tied (float64)
 NEAR_SINGLE = 1e-6
+NOTHING = 1e-6  # of the lengths of a head's weights: a circuit below is rounding
 STEPS = (1, 2, -1, -2)  # the successor, and the tokens that control for it
 RATES = ("top1", "top5", "bottom1", "successor", "successor_control")
 STATISTICS = ("eigenvalue_score", "diagonal_z", *RATES)
@@ -169,6 +170,7 @@ class _Run:
         self.model, self.n_null = model, n_null
         self.dtype = torch.float64 if model.W_E.dtype == torch.float64 else torch.float32
         self.W_U = model.W_U.to(self.dtype)
+        self.longest = float(self.W_U.norm(dim=0).max())
         self.near = NEAR_EXACT if self.dtype == torch.float64 else NEAR_SINGLE
         self.sources = _drawn(words, n_sources, generator)
         self.wanted = _wanted(model, self.sources, successor)
@@ -221,7 +223,8 @@ class _Run:
                 outside = self._outside(B[:1] if shared else B[heads.start : heads.stop])
             for head in heads:
                 columns = outside[0 if shared else head - start]
-                found[head] = self._rates_of_head(x @ A[head], columns)
+                length = float(B[head].norm()) * self.longest
+                found[head] = self._rates_of_head(x @ A[head], columns, length)
         return np.concatenate([_exact_statistics(A, B, sums), found.numpy()], axis=1)
 
     def _outside(self, B: Float[Tensor, "head rank d_model"]) -> Float[Tensor, "head rank d_vocab"]:
@@ -231,10 +234,13 @@ class _Run:
         return made.view(*B.shape[:2], -1)
 
     def _rates_of_head(
-        self, inside: Float[Tensor, "source rank"], outside: Float[Tensor, "rank d_vocab"]
+        self,
+        inside: Float[Tensor, "source rank"],
+        outside: Float[Tensor, "rank d_vocab"],
+        length: float,
     ) -> Float[Tensor, " rate"]:
-        # Rounding grows with the lengths of the two vectors, whatever their product is.
-        near = self.near * inside.norm(dim=-1) * outside.norm(dim=0).max()
+        # Rounding grows with the lengths of the factors, whatever their product is.
+        near = self.near * inside.norm(dim=-1) * length
         hits = []
         for rows, *rest in zip(
             *(part.split(SOURCES_AT_ONCE) for part in (inside, self.wanted, near)), strict=True
@@ -281,12 +287,15 @@ def _exact_statistics(
     eigenvalues = torch.linalg.eigvals(inside)
     size = eigenvalues.abs().sum(-1)
     trace = inside.diagonal(dim1=-2, dim2=-1).sum(-1)
-    score = torch.where(size > 0, trace / size, 0.0)
+    # A head that writes nothing the unembedding reads has eigenvalues of rounding only.
+    reach = A.flatten(1).norm(dim=1) * B.flatten(1).norm(dim=1) * NOTHING
+    score = torch.where(size > reach * sums.cross.norm(), trace / size, 0.0)
     entries = sums.n**2
     mean = ((sums.input_sum @ A) * (B @ sums.output_sum)).sum(-1) / entries
     squares = torch.einsum("hrs,hsr->h", A.mT @ sums.inputs @ A, B @ sums.outputs @ B.mT) / entries
     spread = (squares - mean.square()).clamp(min=0).sqrt()
-    z = torch.where(spread > 0, (trace / sums.n - mean) / spread, 0.0)
+    largest = (sums.inputs.norm() * sums.outputs.norm() / entries).sqrt()
+    z = torch.where(spread > reach * largest, (trace / sums.n - mean) / spread, 0.0)
     return torch.stack([score, z], dim=1).cpu().numpy()
 
 

@@ -44,7 +44,7 @@ PLANS = (
 )
 LOGITS_AT_ONCE = 2**24
 ROWS_AT_ONCE = 32
-Moments = dict[str, Float[Tensor, "width width"]]
+Moments = dict[str, Float[Tensor, "_width _width2"]]
 Roots = list[tuple[Tensor, Tensor]]
 Progress = Callable[[str, int, int], None]
 
@@ -165,13 +165,17 @@ def _directions(
     moments: Moments,
     roots: Roots,
     generator: torch.Generator,
-) -> list[Float[Tensor, "width direction"]]:
+) -> list[Float[Tensor, "_width _direction"]]:
     """Directions to project on, the most important first: one basis, or one per head."""
     bases = []
     for group in _groups(attn, layout):
-        width = attn.W_O.shape[-1] if weight == "W_O" else len(group) * attn.d_head
         if method == "random":
-            drawn = torch.randn(width, width, generator=generator, dtype=torch.float64)
+            d_model = attn.W_O.shape[-1]
+            drawn = torch.randn(d_model, d_model, generator=generator, dtype=torch.float64)
+            if weight == "W_V":
+                # Drawn in the stream, so that they do not depend on the basis inside a head.
+                u, _, vh = torch.linalg.svd(_values(attn, group, roots), full_matrices=False)
+                drawn = vh.T @ (u.T @ drawn)
             bases.append(torch.linalg.qr(drawn)[0])
             continue
         if weight == "W_O":
