@@ -22,6 +22,8 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/head_roles.py
 	$(BIN)/python benchmarks/loading_memory.py
 	$(BIN)/python benchmarks/parity.py
+	$(PIP) install --quiet --target $(VENV)/gensim gensim
+	$(BIN)/python benchmarks/analogies.py --gensim $(VENV)/gensim
 
 clean:
 	rm -rf $(VENV) build *.egg-info
