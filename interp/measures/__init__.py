@@ -118,7 +118,7 @@ _HOME = {
     "notes_count": "parameters",
     "null_draws": "directions",
     "numeric_rank": "unembedding",
-    "ordinary_tokens": "stimuli",
+    "ordinary_tokens": "scenes",
     "pair_percentiles": "embeddings",
     "pair_scene": "scenes",
     "pair_scores": "directions",
