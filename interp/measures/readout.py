@@ -323,10 +323,10 @@ class _Circuits:
         W_O = self.model.blocks[layer].attn.W_O.to(self.dtype)
         inside = v[:, places].to(self.dtype).transpose(1, 2)
         wanted = self._wanted(tokens[:, places])
-        logits = inside @ (W_O @ self.W_U_words)
-        found = self._statistics(self._ranks(logits, inside @ W_O, wanted[0]), wanted[0])
+        logits, written = inside @ (W_O @ self.W_U_words), inside @ W_O
+        found = self._statistics(self._ranks(logits, written, wanted[0]), wanted[0])
         if self.successor is not None:
-            found |= self._successors(logits, inside @ W_O, wanted[1:])
+            found |= self._successors(logits, written, wanted[1:])
         return found
 
     def of_random_heads(
@@ -351,8 +351,8 @@ class _Circuits:
             rows = (drawn == number).nonzero()[:, 0]
             left, right = self.directions[number]
             inside = (stream[rows] @ left)[:, None] * spectra[:, None]
-            written = inside @ right.T
-            ranks = self._ranks(written @ self.W_U_words, written, wanted[rows])
+            logits = inside @ (right.T @ self.W_U_words)
+            ranks = self._ranks(logits, inside @ right.T, wanted[rows])
             for (name, _), value in self._statistics(ranks, wanted[rows]).items():
                 whole = values.setdefault(
                     (name, "control"), value.new_empty(len(unit), len(spectra))

@@ -296,3 +296,11 @@ def suite_from_prompts(
     special = tuple(token for token in special if token is not None)
     found = text_prompts(windows, special=special, seed=seed, name=name)
     return suite_of(found, bos_id, special, successor, seed)
+
+
+def ordinary_tokens(model: HookedGPT, bos_id: int | None = None) -> Int[np.ndarray, " token"]:
+    """All token ids but the special ones."""
+    special = {bos_id}
+    if model.tokenizer is not None:
+        special |= {model.tokenizer.bos_id, model.tokenizer.pad_id}
+    return np.array([i for i in range(model.config.d_vocab) if i not in special])

@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int
 
-from interp.core import HookedGPT
 from interp.core.errors import InputError
 
 MIN_PERIOD, MAX_PERIOD = 4, 32
@@ -61,14 +60,6 @@ class PromptSet:
     def n_units(self) -> int:
         """Independent units: prompts, or templates where prompts share them."""
         return len(np.unique(np.concatenate([batch.unit for batch in self.batches])))
-
-
-def ordinary_tokens(model: HookedGPT, bos_id: int | None = None) -> Int[np.ndarray, " token"]:
-    """All token ids but the special ones."""
-    special = {bos_id}
-    if model.tokenizer is not None:
-        special |= {model.tokenizer.bos_id, model.tokenizer.pad_id}
-    return np.array([i for i in range(model.config.d_vocab) if i not in special])
 
 
 def random_token_prompts(

@@ -6,8 +6,8 @@ from interp.core import HookedGPT
 from interp.measures.cells import RoleCells, Side
 from interp.measures.readout import read_suite
 from interp.measures.roles import REGISTRY, Role
-from interp.measures.scenes import Scene, suite_of
-from interp.measures.stimuli import ordinary_tokens, random_token_prompts
+from interp.measures.scenes import Scene, ordinary_tokens, suite_of
+from interp.measures.stimuli import random_token_prompts
 
 FIRST_QUERY = 3
 

@@ -236,6 +236,25 @@ def test_a_constant_head_divides_the_ablations():
     assert (~held["agree"]).all() and (held["verdict"] == "no effect").all()
 
 
+def test_an_effect_of_few_prompts_is_not_certain():
+    """Large on average, from two prompts of sixteen: the interval reaches 0, and the head is idle.
+
+    Oracle: of 16 units with two values of 8, a resample lacks both in (14/16)^16, 12 % of cases.
+    """
+    from interp.measures import ablation
+
+    model = loud_model()
+    effects = np.zeros((16, 1, 1))
+    effects[:2] = 8.0
+    for values, acts in ((effects, False), (effects * 0 + 1.0, True)):
+        frame = ablation._summary(
+            "prediction", values, np.full(16, np.nan), np.arange(16), np.array([0]), model,
+            ("zero",), 999, 0,
+        )  # fmt: skip
+        assert frame["effect"].iloc[0] == 1.0 > frame["smallest_effect"].iloc[0]
+        assert bool(frame["acts"].iloc[0]) == acts
+
+
 def test_an_absent_behaviour_is_said_to_be_absent():
     """A model that does not solve repeats has nothing to lose there."""
     subject = plant("previous_token", d_vocab=24, n_ctx=19)

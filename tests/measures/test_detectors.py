@@ -162,6 +162,33 @@ def test_marked_pairs_match_a_count_by_hand():
             assert np.allclose(side[number], expected)
 
 
+def test_predicted_tokens_match_a_count_by_hand():
+    """The earlier word that the logit lens ranks highest, neither BOS's place nor the own word."""
+    model = loud_model(seed=3)
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(1, 7, (4, 9))  # few words, so that the own word often stands earlier
+    scene = Scene({"text": tokens}, np.arange(4), plain="text")
+    found = read_suite(model, Suite("text", (scene,)), chosen_roles(("predicted_token",)))
+    values = found["predicted_token"]
+    at_patterns = patterns(model, tokens)
+    names = [f"blocks.{layer}.hook_resid_pre" for layer in range(LAYERS)]
+    _, cache = model.run_with_cache(torch.tensor(tokens), names)
+    for layer in range(LAYERS):
+        logits = model.logits(cache[names[layer]]).numpy()
+        for b in range(4):
+            score, control = [], []
+            for i in range(9):
+                keys = [k for k in range(1, i) if tokens[b, k] != tokens[b, i]]
+                best = max((logits[b, i, tokens[b, k]] for k in keys), default=None)
+                top = [k for k in keys if logits[b, i, tokens[b, k]] >= best - 1e-9]
+                rest = [k for k in keys if k not in top]
+                if top and rest:
+                    score.append(at_patterns[layer, b, :, i, top].mean(0))
+                    control.append(at_patterns[layer, b, :, i, rest].mean(0))
+            assert np.allclose(values.score[b, layer], np.mean(score, axis=0))
+            assert np.allclose(values.control[b, layer], np.mean(control, axis=0))
+
+
 # --------------------------------------------------------------------- circuits by hand
 
 
@@ -210,6 +237,40 @@ def test_circuit_ranks_match_a_count_by_hand():
                     control = np.mean([np.mean(hits) for hits in wrong.values()])
                     got = values["successor"].control[at, layer, head]
                     assert got == pytest.approx(control, abs=1e-12)
+
+
+def test_random_heads_match_a_count_by_hand():
+    """A unit's random directions, the head's own singular values, the stream that heads read."""
+    from interp.measures import readout
+
+    model, roles = loud_model(seed=6), chosen_roles(("copying", "token_raising"))
+    suite = random_suite(special=(0,))
+    values = read_suite(model, suite, roles, seed=5)
+    directions = readout._circuits(model, suite, roles, 5).directions
+    W_U = (torch.diag(model.ln_final.w) @ model.W_U).numpy()
+    W_U = W_U - W_U.mean(0)
+    for scene in suite.scenes:
+        tokens = scene.versions["control"]
+        names = [f"blocks.{layer}.ln1.hook_normalized" for layer in range(LAYERS)]
+        _, cache = model.run_with_cache(torch.tensor(tokens), names)
+        for number, unit in enumerate(scene.unit):
+            left, right = (side.numpy() for side in directions[unit % len(directions)])
+            for layer in range(LAYERS):
+                attn = model.blocks[layer].attn
+                for head in range(HEADS):
+                    spectrum = np.linalg.svd((attn.W_V[head] @ attn.W_O[head]).numpy())[1]
+                    stream = cache[names[layer]][number].numpy()
+                    logits = (stream @ left * spectrum[:D_HEAD]) @ right.T @ W_U
+                    logits, own = logits[1:, 1:], tokens[number][1:] - 1  # BOS is no word
+                    top = np.mean(logits.argmax(1) == own)
+                    below = np.mean(
+                        [(row < row[i]).mean() for row, i in zip(logits, own, strict=True)]
+                    )
+                    for role, expected in (("copying", top), ("token_raising", below)):
+                        at = np.flatnonzero(values[role].unit == unit)[0]
+                        scale = 1 if role == "copying" else (VOCAB - 1) / (VOCAB - 2)
+                        got = values[role].control[at, layer, head]
+                        assert got == pytest.approx(expected * scale, abs=1e-12), role
 
 
 def test_random_heads_are_at_chance_and_singular_values_are_kept():
