@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from interp import measures, plots
 from interp.reporting import StudyResult, Table
-from studies import StudyConfig, _prompts, _scenes, provenance, questions
+from studies import StudyConfig, _prompts, provenance, questions
 from studies._head_roles_others import head_names, rank_correlation
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def run(
     Cost: on the shipped model some seconds; it grows with prompts, and with heads times layers for
     the ablations.
     """
-    from studies import _head_roles_causal, _head_roles_figures, _head_roles_findings
+    from studies import _head_roles_causal, _head_roles_figures, _head_roles_findings, _scenes
 
     sizes = sized(model, config)
     sets = [_prompts.random_prompts(model, sizes.n_prompts, config.seed)]
