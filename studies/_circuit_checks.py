@@ -120,7 +120,7 @@ def value_checks(model: HookedGPT, tokens: np.ndarray, seed: int) -> pd.DataFram
     logits = model(rows)
     other = measures.with_gauge(model, seed)
     moved = [
-        float((a.attn.W_V - b.attn.W_V).norm() / b.attn.W_V.norm())
+        float((a.attn.W_V - b.attn.W_V).norm() / b.attn.W_V.norm().clamp(min=1e-300))
         for a, b in zip(other.blocks, model.blocks, strict=True)
     ]
     found = {

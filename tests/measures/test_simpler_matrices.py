@@ -118,8 +118,8 @@ def test_what_is_changed_and_how_much():
     anything = simpler_matrices._changed(weight, simpler_matrices.ANY, 0.6, generator)
     assert int((anything == 0).sum()) == n_gone
     assert weight[anything == 0].abs().max() > weight[anything != 0].abs().min()
-    rounded = simpler_matrices._changed(weight, simpler_matrices.ROUNDED, 3, generator)
-    noisy = simpler_matrices._changed(weight, simpler_matrices.NOISE, 3, generator)
+    rounded = simpler_matrices._changed(weight, simpler_matrices.ROUNDED, 3.0, generator)
+    noisy = simpler_matrices._changed(weight, simpler_matrices.NOISE, 3.0, generator)
     torch.testing.assert_close((noisy - weight).norm(dim=-1), (rounded - weight).norm(dim=-1))
 
 
