@@ -404,7 +404,7 @@ def _rank(tables: Tables) -> FigurePart:
     return FigurePart(
         name="softmax_bottleneck",
         question="Which probabilities can the model not express?",
-        picture=plots.spectra(tables["spectrum"].frame, int(row["bound"])),
+        picture=plots.centred_spectra(tables["spectrum"].frame, int(row["bound"])),
         alt=Sentence(
             "Singular values on a logarithmic axis; those of the model's log-probabilities fall to "
             "rounding after number {log_prob_rank}, the dashed line stands at {bound}.",

@@ -1,6 +1,7 @@
 """Data flows one way: a folder of interp/ imports only from folders that sort before it."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,10 @@ def test_the_layers_are_those_of_the_design():
     assert {"core", "corpus", "learning", "loading", "measures", "plots", "reporting"} <= set(
         LAYERS
     )
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_no_public_name_is_that_of_a_module(layer):
+    """Importing the module would put it in the place of what the package offers by that name."""
+    modules = {path.stem for path in (ROOT / "interp" / layer).glob("*.py")}
+    assert set(importlib.import_module(f"interp.{layer}").__all__) & modules == set()

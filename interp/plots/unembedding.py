@@ -190,7 +190,7 @@ def cost_curves(curve: pd.DataFrame, ax: Axes | None = None) -> Figure:
     return made
 
 
-def spectra(frame: pd.DataFrame, bound: int, ax: Axes | None = None) -> Figure:
+def centred_spectra(frame: pd.DataFrame, bound: int, ax: Axes | None = None) -> Figure:
     """Singular values of tables of log-probabilities, with the rank that the width allows.
 
     Args:
