@@ -246,7 +246,7 @@ def _picture(tables: Tables) -> Finding:
             there=Cell("illusion", related, "space"),
         ),
         row, "plane", "mean |cosine| of random pairs, as drawn",
-        interval=("plane_low", "plane_high"), n="n_draws", null=row["space"],
+        interval=("plane_mean_low", "plane_mean_high"), n="n_draws", null=row["space"],
         null_name="the same before projection", figure="parallelogram",
     )  # fmt: skip
 

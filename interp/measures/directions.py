@@ -11,6 +11,7 @@ no relation in common, of four kinds:
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -417,17 +418,19 @@ def plane_illusion(
         One row per size and `kind` ("related", "mismatched", "random"): `n_pairs`, for `plane` and
         `space` (mean |cosine| between differences, in the plane of the words' first two principal
         axes and before projection) and `pc1_share` the mean and 95 % bounds over draws
-        (`_low`, `_high`), and `n_draws`. A single draw of the related pairs, where all are used,
-        has no bounds to differ from its mean.
+        (`_low`, `_high`), the 95 % interval of the mean (`plane_mean_low`, `plane_mean_high`), and
+        `n_draws`.
     """
     rows = []
     for n_pairs in (n for n in sizes if n <= len(ids)):
         for kind, drawn in _few_pairs(ids, order, n_pairs, n_draws, seed):
             values = _looks(vectors[np.stack(drawn)].astype(np.float64))
-            row: dict[str, float | int | str] = {"n_pairs": n_pairs, "kind": kind}
+            row: dict[str, Any] = {"n_pairs": n_pairs, "kind": kind}
             for name, column in zip(("plane", "space", "pc1_share"), values.T, strict=True):
                 low, high = np.quantile(column, [0.025, 0.975])
                 row |= {name: column.mean(), f"{name}_low": low, f"{name}_high": high}
+            half = 1.96 * values[:, 0].std(ddof=1) / np.sqrt(len(values))
+            row |= {"plane_mean_low": row["plane"] - half, "plane_mean_high": row["plane"] + half}
             rows.append(row | {"n_draws": len(values)})
     return pd.DataFrame(rows)
 

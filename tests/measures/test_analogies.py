@@ -93,8 +93,8 @@ def test_order_of_rows_and_chunks_do_not_matter(monkeypatch):
 
 
 def test_equal_scores_count_against_the_answer():
-    matrix = torch.tensor([[1.0, 0], [0, 1], [1, 1], [2, 2], [3, 3]])
-    # The nearest words to c (row 2) are rows 3 and 4, both at cosine 1.
+    matrix = torch.tensor([[1.0, 0], [0, 1], [1, 1], [2, 1], [2, 1]])
+    # The nearest words to c (row 2) are rows 3 and 4, which are one vector.
     found = analogy_ranks(matrix, np.array([[0, 1, 2, 3]]), ("3CosAdd",), ("nearest",))
     assert found["rank"].item() == 2
 

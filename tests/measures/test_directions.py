@@ -41,6 +41,22 @@ def test_the_interval_covers_the_planted_consistency(seed):
     assert 0 < row["ci_high"] - row["ci_low"] < 0.2
 
 
+def test_the_interval_is_a_jackknife_over_pairs():
+    """Efron & Tibshirani 1993, chapter 11: se² = (n − 1)/n Σ (θ₍ᵢ₎ − θ̄)²."""
+    vectors, ids, _ = planted(9, 61, 1.2, 3, n_words=40)
+    frame = direction_scores(vectors, ids, np.arange(18, 58), 5, 0).set_index("score")
+    values = []
+    for left in range(9):
+        pairs = vectors[[pair for i, pair in enumerate(ids) if i != left]]
+        d = pairs[:, 1] - pairs[:, 0]
+        d /= np.linalg.norm(d, axis=1, keepdims=True)
+        values.append((d @ d.T)[np.triu_indices(8, 1)].mean())
+    se = np.sqrt(8 / 9 * sum((v - sum(values) / 9) ** 2 for v in values))
+    row = frame.loc["consistency"]
+    assert row["value"] - row["ci_low"] == pytest.approx(1.96 * se, rel=1e-6)
+    assert row["ci_high"] - row["value"] == pytest.approx(1.96 * se, rel=1e-6)
+
+
 def test_consistency_is_a_mean_over_pairs_of_pairs():
     differences = np.random.default_rng(0).standard_normal((7, D))
     total, count = 0.0, 0
@@ -222,6 +238,9 @@ def test_a_plane_makes_unrelated_pairs_look_parallel():
     # In 151 dimensions |cosine| of two random differences is √(2/(π d)) on average.
     assert value.loc[("random", 5), "space"] == pytest.approx(np.sqrt(2 / (np.pi * 151)), rel=0.25)
     assert value.loc[("random", 2), "pc1_share"] == pytest.approx(0.53, abs=0.04)
+    random = value.loc[("random", 5)]
+    assert random["plane_low"] < random["plane_mean_low"] < random["plane"]
+    assert random["plane"] < random["plane_mean_high"] < random["plane_high"]
 
 
 def test_the_plane_is_that_of_the_words():
