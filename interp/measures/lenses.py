@@ -16,13 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.core import HookedGPT, InputError, hook_name
+from interp.measures.lens_readings import READINGS, LogitsAt, readings, row_chunks
 
-READINGS = (
-    "probability", "rank", "surprisal_nats", "entropy_nats", "kl_nats", "agrees",
-    "difference_nats", "top_token",
-)  # fmt: skip
-_CHUNK_BYTES = 96 * 2**20  # logits of the model and of a lens at the rows read together
-_BLOCK_BYTES = 2**20  # logits reduced together: what stays in a core's cache
 _STREAM_BYTES = 48 * 2**20  # streams of the prompts that are run together
 
 
@@ -165,7 +160,7 @@ def mean_log_probs(model: HookedGPT, tokens: Int[Tensor, "batch pos"]) -> Float[
     lens, last = LogitLens(model), depths_of(model)[-1]
     for prompts in _batches(model, tokens.shape, 1):
         final = model(tokens[prompts], stop_at_layer=model.config.n_layers).flatten(0, 1)
-        for rows in _chunks(model, len(final)):
+        for rows in row_chunks(len(final), _row_bytes(model)):
             total += lens.logits(final[rows], last).log_softmax(-1).sum(0, dtype=torch.float64)
     return (total / tokens.numel()).log_softmax(-1)
 
@@ -313,16 +308,12 @@ class _Asked:
         if given is None:
             return default[:, self.positions]
         each = torch.as_tensor(given, device=tokens.device)
-        if each.ndim == 1 and each.shape[0] == tokens.shape[0]:
+        if each.shape == tokens.shape[:1]:
             each = each[:, None]
-        if (
-            each.ndim not in (0, 2)
-            or (each.ndim == 2 and each.shape[0] != tokens.shape[0])
-            or (each.ndim == 2 and each.shape[1] not in (1, tokens.shape[1]))
-        ):
+        if each.shape not in ((), (len(tokens), 1), tokens.shape):
             raise InputError(
                 f"{name} has shape {tuple(each.shape)}; give one token, one per prompt "
-                f"({tokens.shape[0]},), or one per position {tuple(tokens.shape)}"
+                f"({len(tokens)},), or one per position {tuple(tokens.shape)}"
             )
         if bool(((each < -1) | (each >= model.config.d_vocab)).any()):
             raise InputError(
@@ -352,10 +343,10 @@ def _read(
     keys: pd.DataFrame,
 ) -> pd.DataFrame:
     """Runs the prompts, reads the sources and lays the readings out as a frame."""
-    parts, n_read, last = [], len(asked.positions), depths_of(model)[-1].hook
+    parts, n_read, last = [], len(asked.positions), depths_of(model)[-1]
     everywhere = asked.positions == list(range(tokens.shape[1]))
     for prompts in _batches(model, tokens.shape, len(hooks) + 1):
-        names = list(dict.fromkeys([*hooks, last]))
+        names = list(dict.fromkeys([*hooks, last.hook]))
         pos = None if everywhere else asked.positions
         _, cache = model.run_with_cache(tokens[prompts], names, pos=pos, return_type=None)
 
@@ -363,10 +354,19 @@ def _read(
             flat = cache[name].flatten(0, 1)
             return lambda rows: flat[rows]
 
+        def logits_of(source: Source) -> LogitsAt | None:
+            if type(source.lens) is LogitLens and source.depth == last:
+                return None
+            return lambda rows: source.lens.logits(source.stream(rows), source.depth)
+
+        final = rows_of(last.hook)
         found = readings(
-            model, sources(rows_of), cache[last].flatten(0, 1),
-            asked.target[prompts].flatten(), asked.contrast[prompts].flatten(),
-        )  # fmt: skip
+            lambda rows, final=final: LogitLens(model).logits(final(rows), last),
+            [logits_of(source) for source in sources(rows_of)],
+            asked.target[prompts].flatten(),
+            asked.contrast[prompts].flatten(),
+            _row_bytes(model),
+        )
         count = len(asked.target[prompts])
         shape = len(keys), count, n_read
         parts.append({name: values.reshape(shape).swapaxes(0, 1) for name, values in found.items()})
@@ -388,137 +388,5 @@ def _batches(model: HookedGPT, shape: Sequence[int], n_streams: int) -> list[sli
     return [slice(start, start + step) for start in range(0, shape[0], step)]
 
 
-def _chunks(model: HookedGPT, n_rows: int) -> list[slice]:
-    """Rows whose logits are formed together."""
-    step = max(1, _CHUNK_BYTES // (2 * model.config.d_vocab * model.W_E.element_size()))
-    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
-
-
-# ------------------------------------------------------------------------------------- reductions
-
-
-class _Answer(NamedTuple):
-    """Logits reduced: shifted so that the best is 0, and what follows from them."""
-
-    shifted: Float[Tensor, "row d_vocab"]
-    total: Float[Tensor, " row"]
-    log_sum: Float[Tensor, " row"]
-    top: Int[Tensor, " row"]
-    entropy: Float[Tensor, " row"]
-
-
-@torch.no_grad()
-def readings(
-    model: HookedGPT,
-    sources: Sequence[Source],
-    final: Float[Tensor, "row d_model"],
-    target: Int[Tensor, " row"],
-    contrast: Int[Tensor, " row"],
-) -> dict[str, np.ndarray]:
-    """All readings of all sources, each against the model's own answer at the same row.
-
-    The model's probabilities p are formed once for each chunk of rows, and a lens's logits once.
-    Blocks of logits are reduced while they lie in the processor's cache; with x the lens's logits
-    minus their maximum, KL = sum p log p - sum p x + log sum exp x.
-
-    Args:
-        model: any HookedGPT.
-        sources: what to read.
-        final: the stream after the last block.
-        target: -1 where there is none.
-        contrast: -1 where there is none.
-
-    Returns:
-        Arrays `[source row]` by the names of `READINGS`.
-    """
-    out = {name: np.full((len(sources), len(final)), np.nan) for name in READINGS}
-    own, last = LogitLens(model), depths_of(model)[-1]
-    for rows in _chunks(model, len(final)):
-        truth = _wide(own.logits(final[rows], last))
-        probs, entropy = torch.empty_like(truth), truth.new_empty(len(truth))
-        best = torch.empty(len(truth), dtype=torch.long, device=truth.device)
-        work = torch.empty_like(truth[_blocks(truth)[0]])
-        for block in _blocks(truth):
-            answer = _reduced(truth[block], probs[block], work)
-            probs[block].div_(answer.total[:, None])
-            entropy[block], best[block] = answer.entropy, answer.top
-        for number, source in enumerate(sources):
-            same = type(source.lens) is LogitLens and source.depth == last
-            said = truth if same else _wide(source.lens.logits(source.stream(rows), source.depth))
-            for block in _blocks(said):
-                at = slice(rows.start + block.start, rows.start + block.stop)
-                answer = _reduced(said[block], work, work)
-                read = _target_readings(answer, target[at], contrast[at])
-                mean = _product_sums(probs[block], answer.shifted, work)
-                read["entropy_nats"] = answer.entropy
-                read["kl_nats"] = (answer.log_sum - mean - entropy[block]).clamp(min=0)
-                read["agrees"], read["top_token"] = answer.top == best[block], answer.top
-                for name, values in read.items():
-                    out[name][number, at] = values.cpu().numpy()
-            del said
-    out["top_token"] = out["top_token"].astype(np.int64)
-    out["agrees"] = out["agrees"].astype(bool)
-    return out
-
-
-def _wide(logits: Tensor) -> Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()
-
-
-def _blocks(logits: Tensor) -> list[slice]:
-    """Rows to reduce together."""
-    n_rows, row_bytes = len(logits), logits.shape[1] * logits.element_size()
-    step = n_rows if logits.is_cuda else max(1, _BLOCK_BYTES // row_bytes)
-    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
-
-
-def _reduced(
-    logits: Float[Tensor, "row d_vocab"],
-    exps: Float[Tensor, "_rows d_vocab"],
-    work: Float[Tensor, "_block d_vocab"],
-) -> _Answer:
-    """Shifts the logits in place; fills `exps`, unless it is `work` itself."""
-    exps = exps[: len(logits)]
-    top = _argmax(logits)
-    logits -= logits.gather(1, top[:, None])
-    torch.exp(logits, out=exps)
-    total = exps.sum(-1)
-    log_sum = total.log()
-    entropy = log_sum - _product_sums(exps, logits, work) / total
-    return _Answer(logits, total, log_sum, top, entropy)
-
-
-def _product_sums(a: Tensor, b: Tensor, work: Tensor) -> Float[Tensor, " row"]:
-    """Row sums of products; several times faster than `einsum` for few long rows."""
-    return torch.mul(a, b, out=work[: len(a)]).sum(-1)
-
-
-def _argmax(logits: Tensor) -> Int[Tensor, " row"]:
-    if logits.is_cuda:
-        return logits.argmax(-1)
-    return torch.from_numpy(logits.numpy().argmax(-1))  # twenty times as fast as PyTorch's
-
-
-def _n_better(shifted: Tensor, asked: Tensor) -> Int[Tensor, " row"]:
-    """Tokens with a larger logit, by row."""
-    if shifted.is_cuda:
-        return (shifted > asked).sum(-1)
-    rows = zip(shifted.numpy(), asked.numpy(), strict=True)
-    return torch.tensor([np.count_nonzero(row > bar) for row, bar in rows])
-
-
-def _target_readings(answer: _Answer, target: Tensor, contrast: Tensor) -> dict[str, Tensor]:
-    """What concerns the token asked about; NaN where there is none."""
-    asked = answer.shifted.gather(1, target.clamp(min=0)[:, None])
-    rival = answer.shifted.gather(1, contrast.clamp(min=0)[:, None])[:, 0]
-    log_prob = asked[:, 0] - answer.log_sum
-    values = {
-        "probability": log_prob.exp(),
-        "rank": 1 + _n_better(answer.shifted, asked).to(log_prob.dtype),
-        "surprisal_nats": -log_prob,
-    }
-    absent = target < 0
-    values = {name: value.masked_fill(absent, torch.nan) for name, value in values.items()}
-    difference = asked[:, 0] - rival
-    values["difference_nats"] = difference.masked_fill(absent | (contrast < 0), torch.nan)
-    return values
+def _row_bytes(model: HookedGPT) -> int:
+    return model.config.d_vocab * model.W_E.element_size()
