@@ -94,7 +94,7 @@ LENS = pd.DataFrame(
         (lambda: plots.rounding_dots(ROUNDING), 3),
         (lambda: plots.loss_ladder(LOSSES), 1),
         (lambda: plots.cost_curves(CURVE), 1),
-        (lambda: plots.spectra(SPECTRA, 2), 1),
+        (lambda: plots.centred_spectra(SPECTRA, 2), 1),
         (lambda: plots.lens_trust(LENS), 1),
     ],
 )
