@@ -101,7 +101,7 @@ def _sized(model: "HookedGPT", config: Config) -> Config:
     large = _is_large(model)
     return replace(
         config,
-        n_null=1 if large else min(config.n_null, 8),
+        n_null=1 if large else config.n_null,
         n_random=min(config.n_random, 39),
         n_windows=min(config.n_windows, 100),
     )
@@ -343,7 +343,7 @@ def _token_tables(model: "HookedGPT", tables: dict[str, Table], config: Config) 
         "tokens": Table(
             pd.DataFrame(rows),
             f"{N_SOURCES_SHOWN} words drawn at random: what attending to them raises most (OV), or "
-            f"which keys they score highest (QK), among {len(words)} words, and their own place",
+            f"which keys they score highest (QK), among up to 512 words, and their own place",
         )
     }
 
