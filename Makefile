@@ -24,6 +24,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/parity.py
 	$(PIP) install --quiet --target $(VENV)/gensim gensim
 	$(BIN)/python benchmarks/analogies.py --gensim $(VENV)/gensim
+	$(BIN)/python benchmarks/circuits.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info
