@@ -2,6 +2,19 @@
 
 Each function makes one kind of view for `FigurePart.view`. The static picture stays complete
 without it.
+
+How it stands in a page (`packing.py`): strings and small numbers as JSON in ASCII without "<"; each
+array once, whichever figures share it, as gzip in base64. Attention is kept in whole multiples of
+the last digit shown, four digits up to 64 tokens and three beyond, so that numbers are those of the
+tables; terms of a score likewise above 100,000 of them; all other numbers in 32 bits. Where nothing
+stands above the diagonal, nothing is stored there. Of a vocabulary all logits are kept, but only
+the names of the best 256.
+
+Sizes, measured on softmax rows with normal scores (a page with one small picture, everything
+included): weights of 144 heads 0.22 MB for 32 tokens, 1.1 MB for 128. Packed by themselves for 32
+tokens: weights 0.13 MB, weights by norm 0.14 MB, masked scores 0.17 MB, raw scores (both sides of
+the diagonal) 0.33 MB. The viewer's script is below 60 kB in each language. The
+144 heads of 128 tokens can be used 0.8 s after the page is asked for, on two busy cores.
 """
 
 import math

@@ -39,8 +39,9 @@ function clip(text, longest) {
   const all = [...String(text)];
   return all.length <= longest ? plain(text) : plain(all.slice(0, longest - 1).join("")) + "…";
 }
+// Spaces of tokens are dots; single ones within a name can be seen as they are.
 const token = (text, longest = 60) =>
-  text === "" ? "∅" : clip(String(text).replaceAll(" ", "·"), longest);
+  text === "" ? "∅" : clip(/^\S+( \S+)+$/.test(text) ? text : String(text).replaceAll(" ", "·"), longest);
 // Isolated, so that a right-to-left token leaves the sentence around it in order.
 const word = (text, longest) => h("bdi.tok", token(text, longest));
 const phrase = (text, longest = 80) => h("bdi", clip(text, longest));

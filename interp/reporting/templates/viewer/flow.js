@@ -60,7 +60,7 @@ function flow(view) {
     picker.set(items);
     const used = new Set(strong().flatMap((e) => [e.from, e.to]));
     items.forEach((el, k) => el.classList.toggle("alone", !used.has(order[k])));
-    count.textContent = t("shownedges", strong().length, all.length, brief(now.low), clip(unit, 40));
+    count.textContent = t("shownedges", strong().length, all.length, brief(now.low), clip(unit, 60));
     list();
   }
 

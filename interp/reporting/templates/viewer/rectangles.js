@@ -82,7 +82,7 @@ function rectangles(view) {
     const height = y + tall + 4;
     redrawn(svg, width, height, hidden(parts), listbox(t("areas"), rects));
     const small = order.filter((m) => totals[m] * scale < 9), large = range(models.length).filter((m) => !order.includes(m));
-    note.replaceChildren(...[t("scalenote", whole(1 / scale < 1 ? 1 : 1 / scale), clip(unit, 40)),
+    note.replaceChildren(...[t("scalenote", brief(1 / scale), clip(unit, 40)),
       small.length ? " " + t("toosmall", small.map((m) => clip(models[m], 40)).join(", ")) : "",
       large.length ? " " + t("toolarge", large.map((m) => `${clip(models[m], 40)} (${sqrt(totals[m] * scale / (full * full)).toFixed(1)} ×)`).join(", ")) : ""]);
     picker.locked = shown.indexOf(lockedItem);

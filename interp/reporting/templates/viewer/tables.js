@@ -1,12 +1,9 @@
 // ---- tables of coloured cells: what a lens reads off, what patching restores
 
-// Names of layers are words, those of tokens show their spaces.
-const nameText = (name) => (/^\S+ /.test(name) ? phrase(name, 24) : word(name, 14));
-
-function cellTable({ label, rows, columns, corner, text, view, chosen, columnText = nameText }) {
+function cellTable({ label, rows, columns, corner, text, view, chosen, columnText = word }) {
   const cells = rows.map((_, r) => columns.map((_, c) => h("td", { role: "gridcell" }, text(r, c))));
   const heads = columns.map((name) => h("th", { scope: "col", role: "columnheader" }, columnText(name)));
-  const names = rows.map((name) => h("th", { scope: "row", role: "rowheader" }, nameText(name)));
+  const names = rows.map((name) => h("th", { scope: "row", role: "rowheader" }, word(name, 40)));
   const el = h("table.cells", { role: "grid", "aria-label": label },
     h("thead", h("tr", { role: "row" }, h("th", { scope: "col", role: "columnheader" }, corner), heads)),
     h("tbody", cells.map((row, r) => h("tr", { role: "row" }, names[r], row))));
@@ -137,7 +134,7 @@ function grid(view) {
   const values = arrays.values.values, all = extent([...values, ...Object.values(ends)]);
   const colours = colouring(true, ...all), roomy = n <= 16;
   // "layer 3" rather than "layer layer 3".
-  const named = (axis, name) => [name.startsWith(data.axes[axis]) ? "" : clip(data.axes[axis], 20) + " ", nameText(name)];
+  const named = (axis, name) => [name.startsWith(data.axes[axis]) ? "" : clip(data.axes[axis], 20) + " ", word(name, 40)];
   const table = cellTable({
     label: t("gridtable"), rows, columns, view,
     corner: h("span", phrase(data.axes[0], 20), " ↓ ", phrase(data.axes[1], 20), " →"),

@@ -1,5 +1,5 @@
 const WORDS = {
-  explore: "탐색", static: "정적 그림", copy: "링크 복사", copied: "링크를 복사했다.", png: "이 화면의 PNG",
+  explore: "탐색", static: "정적 그림", copy: "링크 복사", copied: "복사했다.", png: "이 화면의 PNG",
   exploring: "탐색: {0}", help: "가리키면 미리 보기, 클릭이나 Enter는 고정, 화살표 키는 이동, Escape는 해제.",
   failed: "이 브라우저에서는 탐색할 수 없다.",
   number: "{0}, 숫자", less: "{0}, 한 단계 작게", more: "{0}, 한 단계 크게",
@@ -20,7 +20,7 @@ const WORDS = {
   colour: "색", chart: "선", "=probability": "확률", "=entropy_nats": "엔트로피 (내트)", "=kl_nats": "KL 발산 (내트)", "=rank": "순위",
   gridtable: "효과", gridcell: "{0}, {1}: {2} {3}",
   temperature: "온도", logit: "로짓", "logit / T": "로짓 / T", cut: "자르기", kept: "남음", cutoff: "잘림", probability: "확률", bar: "막대",
-  steps: "토큰 {0}개 중 상위: 로짓, T로 나눈 값, 자르기, 확률", prompt: "프롬프트", reset: "처음으로",
+  steps: "토큰 {0}개 중 상위: 로짓, T로 나눈 값, 자르기, 확률", prompt: "프롬프트", reset: "초기화",
   limits: "T = 0은 극한: 가장 큰 로짓이 전부를 갖는다. top-k 0과 top-p 1은 자르지 않으며 top-k가 먼저다.",
   drawn: "{0}, 순위 {1}: 로짓 {2}, 확률 {3} (자르기 전 {4})", choices: "유효 선택지 {0}개, 엔트로피 {1} 내트",
   entropy: "엔트로피", effective: "유효 선택지 수", keptn: "남은 토큰", keptmass: "남은 확률", of: "{1}개 중 {0}개",
