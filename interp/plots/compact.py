@@ -12,7 +12,7 @@ _OFTEN = 3  # a style that occurs this often gets a class
 _LONG_NUMBER = re.compile(r"(?<=[ \"(,-])(\d+\.\d\d)\d+(?=[ \"),\n])(?=[^<]*>)")
 _STYLE = re.compile(r' style="([^"]*)"(?=[^<>]*>)')
 _ID = re.compile(r' id="([^"]*)"(?=[^<>]*>)')
-_LONE_PATH = re.compile(r"<g>\n(<path [^<]*/>)\n</g>")
+_GROUP = re.compile(r"(?:<g/>|<g>|<g [^<>]*(?<!/)>|</g>)\n?")
 _LINE_IN_PATH = re.compile(r" ?\n([A-Za-z\"])(?=[^<]*>)")
 
 
@@ -50,7 +50,23 @@ def short_svg(drawn: str) -> str:
     short = _LINE_IN_PATH.sub(r"\1", short)
     used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', short))
     short = _ID.sub(lambda found: found[0] if found[1] in used else "", short)
-    return _with_classes(_LONE_PATH.sub(r"\1", short))
+    short = re.sub(r"<metadata>.*?</metadata>\n?", "", short, count=1, flags=re.DOTALL)
+    return _with_classes(_without_plain_groups(short))
+
+
+def _without_plain_groups(drawn: str) -> str:
+    """Groups without a name, place or style only hold other parts together."""
+    kept: list[bool] = []
+
+    def tag(found: re.Match[str]) -> str:
+        if found[0].startswith("</"):
+            return found[0] if kept.pop() else ""
+        if found[0].startswith("<g/>"):
+            return ""
+        kept.append(not found[0].startswith("<g>"))
+        return found[0] if kept[-1] else ""
+
+    return _GROUP.sub(tag, drawn)
 
 
 def _with_classes(drawn: str) -> str:
