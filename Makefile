@@ -25,6 +25,7 @@ bench: $(VENV)/.test
 	$(PIP) install --quiet --target $(VENV)/gensim gensim
 	$(BIN)/python benchmarks/analogies.py --gensim $(VENV)/gensim
 	$(BIN)/python benchmarks/circuits.py
+	$(BIN)/python benchmarks/patching.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info
