@@ -63,8 +63,14 @@ def _analogy(tables: Tables) -> Finding:
     )  # fmt: skip
 
 
+def _main_relation(tables: Tables) -> str:
+    """The relation that the lectures speak of, whatever lists a user puts before it."""
+    names = tables["relations"].frame["relation"]
+    return "gender" if (names == "gender").any() else names.iloc[0]
+
+
 def _gender(tables: Tables) -> Finding:
-    name = tables["line_overview"].frame["relation"].iloc[0]
+    name = _main_relation(tables)
     index = row_of(tables, "relations", relation=name)
     row = tables["relations"].frame.loc[index]
     steered = None
@@ -184,7 +190,7 @@ def _counts(tables: Tables) -> Finding:
             "language only.",
         )  # fmt: skip
     frame = tables["baseline"].frame
-    first = frame["relation"].iloc[0]
+    first = _main_relation(tables)
     index = row_of(tables, "baseline", vectors="counts (PPMI-SVD)", relation=first)
     row = frame.loc[index]
     gpt = row_of(tables, "baseline", vectors="GPT", relation=first)

@@ -102,6 +102,11 @@ def read_pairs(path: str | Path) -> list[WordPair]:
                 f"{path}, line {number}: a pair is relation,first,second or first,second, but "
                 f"{len(row)} columns came"
             )
+        if names is None and len(row) != len(rows[0][1]):
+            raise InputError(
+                f"{path}, line {number}: {len(row)} columns, but line {rows[0][0]} has "
+                f"{len(rows[0][1])}; is a relation or a word missing?"
+            )
         columns = names or ("relation", "first", "second")[3 - len(row) :]
         values = {"relation": Path(path).stem} | dict(zip(columns, row, strict=True))
         pair = WordPair(*(values.get(name, "") for name in WordPair._fields))

@@ -159,6 +159,10 @@ def test_own_lists_come_first_and_left_out_words_are_shown(tmp_path):
     result = embedding_directions.run(model(Language().tokenizer), config)
     assert result.tables["relations"].frame["relation"].iloc[0] == "size"
     assert result.tables["line_overview"].frame["relation"].iloc[0] == "size"
+    # The lectures' claim stays about gender.
+    gender = result.tables["relations"].frame.set_index("relation").loc["gender"]
+    by_claim = {finding.claim: finding for finding in result.findings}
+    assert by_claim[20].value == gender["consistency"]
     lost = result.tables["left_out"].frame
     assert "zebra: unknown." in set(lost[lost["relation"] == "size"]["reason"])
     assert "analogy file (2 of 3 questions usable)" in set(lost["relation"])
