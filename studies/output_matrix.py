@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NAME = "output_matrix"
 MIN_LOSS = 0.05  # nats; declared beforehand: the loss that a simpler matrix may cost
+LARGE = 20_000_000  # parameters; above, a quick look takes fewer windows
+MOST_WORDS = 2048  # among which the words of a row are sought
 MOST_PRINTED = 120  # rows of a table in the page
 N_CHECKED = 4  # windows for the identities
 SHARES = (0.125, 0.25, 0.5)
@@ -48,7 +50,7 @@ def run(
     """
     from studies import _circuit_checks, _output_figures, _output_findings
 
-    config = _sized(config)
+    config = _sized(model, config)
     windows, prompts = _circuit_checks.text_of(model, 2 * config.n_windows, config.seed)
     fit, test = windows[: config.n_windows], windows[config.n_windows :]
     tables = _identity_tables(model, test)
@@ -77,8 +79,9 @@ def run(
     )
 
 
-def _sized(config: Config) -> Config:
-    n = min(config.n_windows, 6) if config.quick else config.n_windows
+def _sized(model: "HookedGPT", config: Config) -> Config:
+    few = 4 if model.n_params > LARGE else 6
+    n = min(config.n_windows, few) if config.quick else config.n_windows
     return replace(config, n_windows=max(2, n if config.limit is None else min(n, config.limit)))
 
 
@@ -189,6 +192,8 @@ def _row_tables(model: "HookedGPT", config: Config) -> dict[str, Table]:
     from studies._circuit_checks import overview, words_of
 
     words = words_of(model)
+    if len(words) > MOST_WORDS:
+        words = np.sort(np.random.default_rng(config.seed).permutation(words)[:MOST_WORDS])
     other = measures.with_gauge(model, config.seed, orthogonal=True)
     rows = measures.row_readout(model, other, words)
     weights = _few_layers(measures.head_weights(model))

@@ -179,25 +179,35 @@ def _directions(
             bases.append(torch.linalg.qr(drawn)[0])
             continue
         if weight == "W_O":
-            importance = _written(attn, group, method, moments)
-        else:
-            values = _values(attn, group, roots)
-            read = values if method == "weights" else moments["x"] @ values
-            importance = values.T @ read
-        bases.append(torch.linalg.eigh(importance)[1].flip(-1))
+            bases.append(_main_directions(_written(attn, group, method, moments)))
+            continue
+        values = _values(attn, group, roots)
+        read = values if method == "weights" else moments["x"] @ values
+        bases.append(torch.linalg.eigh(values.T @ read)[1].flip(-1))
     return bases
 
 
 def _written(
     attn: torch.nn.Module, group: list[int], method: str, moments: Moments
-) -> Float[Tensor, "d_model d_model"]:
-    """Second moment of what these heads write."""
-    W_O = attn.W_O[group].double().flatten(0, 1)
+) -> Float[Tensor, "_inner d_model"]:
+    """Rows whose second moment is that of what these heads write."""
     if method == "weights":
         # As if every head read white noise of its own.
-        parts = [attn.W_V[head].double() @ attn.W_O[head].double() for head in group]
-        return sum(part.T @ part for part in parts)
-    return W_O.T @ _of_heads(moments["z"], group, attn.d_head) @ W_O
+        parts = [
+            torch.linalg.qr(attn.W_V[head].double(), mode="r")[1] @ attn.W_O[head].double()
+            for head in group
+        ]
+        return torch.cat(parts)
+    values, vectors = torch.linalg.eigh(_of_heads(moments["z"], group, attn.d_head))
+    root = vectors * values.clamp(min=0).sqrt()
+    return root.T @ attn.W_O[group].double().flatten(0, 1)
+
+
+def _main_directions(rows: Float[Tensor, "_inner d_model"]) -> Float[Tensor, "d_model _direction"]:
+    """Right singular vectors, the largest first; as many as there are rows, or all."""
+    if rows.shape[0] < rows.shape[1]:
+        return torch.linalg.svd(rows, full_matrices=False)[2].T
+    return torch.linalg.eigh(rows.T @ rows)[1].flip(-1)
 
 
 def _values(
