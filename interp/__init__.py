@@ -19,6 +19,7 @@ _HOME = {
     "RunError": "interp.core.errors",
     "StudyResult": "interp.reporting",
     "load_model": "interp.loading",
+    "probe": "interp.api",
     "report": "interp.api",
     "run_study": "interp.api",
     "save": "interp.loading",

@@ -62,6 +62,48 @@ def run_study(
     return replace(result, provenance=result.provenance | {"command": _call(study, model, options)})
 
 
+def probe(
+    prompt: str,
+    target: str,
+    contrast: str,
+    model: "str | Path | HookedGPT" = "small",
+    *,
+    corrupted: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> "StudyResult":
+    """Takes one prompt apart: which parts of the model decide between two next tokens?
+
+    Args:
+        prompt: the next token is asked for.
+        target: the token that should come next; with most tokenizers it begins with a space.
+        contrast: the token that it is compared with.
+        model: a model, or a name or directory that `load_model` takes.
+        corrupted: another version of the prompt with as many tokens, in which another answer would
+            be right; built where that is possible, else patching is left out.
+        seed: of the prompts that roles of heads are measured on.
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    Returns:
+        The result, which shows itself in a notebook; `result.save()` writes its report.
+
+    Raises:
+        InputError: a prompt or answer that cannot be read, target and contrast alike, or a
+            corrupted prompt of another length.
+    """
+    from studies import probe as module
+
+    options = {"prompt": prompt, "target": target, "contrast": contrast, "corrupted": corrupted}
+    config = module.Config(**options, seed=seed)
+    result = module.run(_loaded(model), config, progress=progress)
+    name = str(model) if isinstance(model, str | Path) else model.name
+    given = [repr(prompt), repr(target), repr(contrast), repr(name)]
+    given += [f"corrupted={corrupted!r}"] if corrupted is not None else []
+    given += [f"seed={seed}"] if seed else []
+    command = {"command": f"interp.probe({', '.join(given)})"}
+    return replace(result, provenance=result.provenance | command)
+
+
 def report(
     model: "str | Path | HookedGPT" = "small",
     out: str | Path = "reports",

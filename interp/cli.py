@@ -1,4 +1,4 @@
-"""The command line: `interp list | run | report | compare | generate | train`.
+"""The command line: `interp list | run | report | probe | compare | generate | train`.
 
 Each command is a dataclass whose field docs are its help. Results go to stdout, progress and
 messages to stderr. Exit code 0, 1 (it failed), 2 (the call was wrong) or 130 (interrupted).
@@ -92,6 +92,25 @@ class Run(ReportOptions):
 @dataclass(frozen=True, kw_only=True)
 class Report(ReportOptions, studies.StudyConfig):
     """Run every study on a model; write all reports and the index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(ReportOptions):
+    """Take one prompt apart: which parts of the model decide between two next tokens?"""
+
+    prompt: Annotated[Positional[str], arg(metavar="PROMPT")]
+    """The prompt; one argument, so quote it."""
+    target: Annotated[str, arg(metavar="TOKEN")]
+    """The token that should come next; with most tokenizers it begins with a space."""
+    contrast: Annotated[str, arg(metavar="TOKEN")]
+    """The token that it is compared with."""
+    corrupted: Annotated[str | None, arg(metavar="PROMPT")] = None
+    """Another version with as many tokens, in which another answer would be right; by default it
+    is built where target and contrast stand in the prompt, or from the small language's words."""
+    seed: Annotated[int, arg(metavar="SEED")] = 0
+    """Seed of the prompts that roles of heads are measured on."""
+    batch_size: Annotated[int, arg(metavar="N")] = 32
+    """Prompts in one forward pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +225,7 @@ def _parse(argv: list[str]) -> Options:
     commands = {
         command.__name__.lower(): command for command in (List, Run, Report, Compare, Generate)
     }
-    commands |= {"train": Train, "verify": Verify}
+    commands |= {"probe": Probe, "train": Train, "verify": Verify}
     choices = tuple(
         Annotated[command, tyro.conf.subcommand(name)] for name, command in commands.items()
     )
@@ -290,6 +309,22 @@ def _run(command: Any) -> None:
         module = studies.load(command.study_name)
         study_of = _study_of(command, model, progress)
         done = api.written(module, study_of, command.out, words, _typed_command(), progress)
+    _finish(command, [done], words)
+
+
+def _probe(command: Probe) -> None:
+    from interp import api
+    from studies import probe
+
+    words, model = api.words_of(command.lang), _load(command)
+
+    def study_of(module: Any) -> Any:
+        result = module.run(model, _config(module, command), progress=progress)
+        again = {"command": _typed_command()}
+        return dataclasses.replace(result, provenance=result.provenance | again)
+
+    with _progress(not command.no_progress) as progress:
+        done = api.written(probe, study_of, command.out, words, _typed_command(), progress)
     _finish(command, [done], words)
 
 
@@ -402,6 +437,7 @@ _EXECUTE: dict[type, Callable[[Any], int | None]] = {
     List: _list,
     ReportOptions: _run,
     Report: _report,
+    Probe: _probe,
     Compare: _compare,
     Generate: _generate,
     Train: _train,

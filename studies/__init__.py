@@ -21,7 +21,7 @@ class NotApplicable(InputError):
     """The study's question makes no sense for this model; the message says why."""
 
 
-COMMANDS = ("verify",)  # modules here that measure no model that a user gives
+COMMANDS = ("probe", "verify")  # modules here with a command of their own
 
 
 @dataclass(frozen=True)
