@@ -137,6 +137,19 @@ def test_the_null_keeps_singular_values_and_loses_the_diagonal():
     assert (frame["label"] == "none").all()
 
 
+def test_random_frames_are_orthonormal_and_have_no_sign_of_their_own():
+    """QR alone gives columns whose first entries are mostly of one sign."""
+    model = tiny_model()
+    words = torch.arange(PRIMES["d_vocab"])
+    run = copying._Run(model, words, None, None, 150, torch.Generator().manual_seed(0))
+    frames = torch.stack([frame for pair in run.frames for frame in pair])
+    torch.testing.assert_close(
+        frames.mT @ frames, torch.eye(7, dtype=torch.float64).expand(300, 7, 7)
+    )
+    diagonal = frames[:, :7].diagonal(dim1=1, dim2=2)
+    assert abs(float((diagonal > 0).double().mean()) - 0.5) < 0.05
+
+
 def test_sources_are_drawn_where_there_are_many():
     model = tiny_model(d_vocab=1100, d_model=11, n_layers=1)
     frame = measures.copying_scores(model, n_null=1)

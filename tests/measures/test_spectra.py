@@ -26,6 +26,9 @@ def test_ranks_by_hand():
     assert row["stable_rank"] == pytest.approx(25 / 16)
     assert row["effective_rank"] == pytest.approx(np.prod(share**-share))
     assert row["rank_90"] == 3
+    # Squares 16, 4, 4, 2.25 of 26.25: three hold 91 %, not 95.
+    uneven = measures.rank_table(one_head([4.0, 2.0, 2.0, 1.5])).set_index("circuit").loc["OV"]
+    assert uneven["rank_90"] == 3
     qk = measures.rank_table(weights).set_index("circuit").loc["QK"]
     assert (qk["stable_rank"], qk["effective_rank"]) == (pytest.approx(4), pytest.approx(4))
     assert qk["rank_90"] == 4
