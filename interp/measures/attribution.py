@@ -5,8 +5,8 @@ logit difference reads one direction of it. With the norm's scale held at the ru
 reading is linear, so every part has a share, and the shares add up to the logit difference
 (Elhage et al. 2021; Wang et al. 2022, arXiv:2211.00593).
 
-What a share does not say: what a later part does about it (`attribution_against_ablation` compares
-the two), and how the norm's scale would change.
+What a share does not say: what a later part does about it (`interp.measures.erasure` compares the
+two), and how the norm's scale would change.
 
 No per-head or per-neuron vector in the stream is ever formed: a direction u is carried back through
 `W_O` or `W_out` once, and `z · (W_O u)` is what a head wrote along u.
@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.core import ActivationCache, HookedGPT, InputError, hook_name
+from interp.measures.patching import Metric, logit_diff
 
 TokenIds = int | Int[Tensor, " prompt"]
 
@@ -382,6 +383,17 @@ def check_answers(
     if found[1] is not None and (found[0] == found[1]).any():
         raise InputError("target and contrast are the same token, so their logits never differ")
     return found[0], found[1]
+
+
+def answer_metric(
+    target: Int[Tensor, " prompt"], contrast: Int[Tensor, " prompt"] | None, position: int
+) -> Metric:
+    """The logit of the target, less that of the contrast if there is one, at one position."""
+    if contrast is not None:
+        return logit_diff(target, contrast, position)
+    return Metric(
+        "logit", "logits", (position,), lambda logits, _: logits[:, 0, 0], target[:, None]
+    )
 
 
 def check_heads(model: HookedGPT, heads: Sequence[tuple[int, int]] | None) -> list[tuple[int, int]]:
