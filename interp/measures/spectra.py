@@ -31,8 +31,8 @@ from interp.measures.circuits import (
 from interp.measures.factored import FactoredMatrix
 from interp.measures.statistics import false_discovery_q
 
-# Distance to both neighbours, as a share of the largest value; set after seeing on the shipped model
-# which gaps keep a direction steady (turned by 1.4° at most above it, by up to 88° below).
+# Distance to both neighbours, as a share of the largest value. Set after seeing, on the shipped
+# model, which gaps keep a direction steady: turned by 1.4° at most above it, by up to 88° below.
 MIN_GAP = 0.05
 N_WORDS = 10  # of a direction's list
 N_RANDOM = 199  # random directions per head
