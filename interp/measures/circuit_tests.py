@@ -31,7 +31,7 @@ from jaxtyping import Bool, Float
 
 from interp.core import InputError
 from interp.measures.ablating import Component, SetAblation, component_name
-from interp.measures.patching import MIN_DIFFERENCE
+from interp.measures.effects import MIN_DIFFERENCE
 from interp.measures.resampling import resample_weights
 from interp.measures.statistics import N_RESAMPLES
 

@@ -7,11 +7,12 @@ advice: Zhang & Nanda 2023 (arXiv:2309.16042), Heimersheim & Nanda 2024 (arXiv:2
 patching changes what one component reads from another and nothing else: Wang et al. 2022
 (arXiv:2211.00593), Goldowsky-Dill et al. 2023 (arXiv:2304.05969), norms recomputed, not frozen.
 
-All sweeps are exact: they run through `interp.measures.branches`, which computes only what differs.
+Clean and corrupted prompts of different lengths need an alignment (`Pairs.aligned`). All sweeps are
+exact: they run through `interp.measures.branches`, which computes only what differs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -22,56 +23,12 @@ from torch import Tensor
 
 from interp.core import HookedGPT, InputError
 from interp.measures.branches import BaseRun, Entry, run_branches
-from interp.measures.resampling import resample_weights
-from interp.measures.statistics import N_RESAMPLES
+from interp.measures.effects import by_prompt, effects_frame
+from interp.measures.pairs import AlignedRun, Direction, Pairs
 
-Direction = Literal["denoise", "noise"]
 RESIDUAL_SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 HEAD_SITES = ("z", "q", "k", "v", "pattern")
 INPUTS = ("q", "k", "v")
-MIN_DIFFERENCE = 0.1  # of the metric between the runs; below it a fraction of it means nothing
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Prompts in two versions, token by token alike where they are not meant to differ.
-
-    Attributes:
-        clean: the prompts.
-        corrupted: their other versions, of the same length.
-        unit: what was drawn independently (template or prompt), for intervals; each prompt by
-            default.
-
-    Raises:
-        InputError: lengths or numbers differ, or a pair does not differ at all.
-    """
-
-    clean: Int[Tensor, "prompt pos"]
-    corrupted: Int[Tensor, "_prompt _pos"]
-    unit: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        clean, corrupted = tuple(self.clean.shape), tuple(self.corrupted.shape)
-        if clean != corrupted:
-            raise InputError(
-                f"clean prompts have shape {clean}, corrupted ones {corrupted}; patching puts the "
-                "activation of one position in the place of another, so both must be equally "
-                "long: replace words by words of as many tokens, or give `aligned` the positions "
-                "that correspond"
-            )
-        same = (self.clean == self.corrupted).all(1)
-        if same.any():
-            raise InputError(
-                f"prompt {int(same.nonzero()[0])} is the same in both versions, so there is "
-                "nothing to patch"
-            )
-        if self.unit is not None and len(self.unit) != len(self.clean):
-            raise InputError(f"{len(self.unit)} units came for {len(self.clean)} prompts")
-
-    @property
-    def units(self) -> np.ndarray:
-        """The unit of each prompt."""
-        return np.arange(len(self.clean)) if self.unit is None else np.asarray(self.unit)
 
 
 @dataclass(frozen=True)
@@ -81,9 +38,12 @@ class Metric:
     Attributes:
         name: column value in frames.
         unit: of the number.
-        positions: where logits are read, ascending, from 0.
+        positions: where logits are read, ascending, from 0; of the clean prompts, if the other ones
+            are aligned to them.
         value: from logits `row read token` and the prompt of each row to one number per row.
         tokens: the tokens whose logits are needed, by prompt; None for all of them.
+        min_difference: pairs between whose runs the number differs by less are left out of means,
+            and counted. Say it before you see the results.
     """
 
     name: str
@@ -91,10 +51,14 @@ class Metric:
     positions: tuple[int, ...]
     value: Callable[[Tensor, Tensor], Tensor]
     tokens: Int[Tensor, "prompt token"] | None = None
+    min_difference: float = 0.0
 
 
 def logit_diff(
-    correct: Int[Tensor, " prompt"], incorrect: Int[Tensor, " prompt"], position: int
+    correct: Int[Tensor, " prompt"],
+    incorrect: Int[Tensor, " prompt"],
+    position: int,
+    min_difference: float = 0.0,
 ) -> Metric:
     """Logit of the correct answer minus that of the incorrect one, at one position."""
     tokens = torch.stack([correct, incorrect], 1)
@@ -104,6 +68,7 @@ def logit_diff(
         (position,),
         lambda logits, _: logits[:, 0, 0] - logits[:, 0, 1],
         tokens,
+        min_difference,
     )
 
 
@@ -140,6 +105,7 @@ def patch_residual(
     direction: Direction = "denoise",
     layers: Sequence[int] | None = None,
     positions: Sequence[int] | None = None,
+    per_prompt: bool = False,
     memory_mib: float = 256.0,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -153,11 +119,13 @@ def patch_residual(
         direction: "denoise" or "noise".
         layers: all by default.
         positions: all by default.
+        per_prompt: a row for each prompt too, without intervals: see `by_prompt`.
         memory_mib: for the branches.
         seed: of the bootstrap.
 
     Returns:
-        One row per metric, layer and position: see `effects_frame`.
+        One row per metric, layer and position: see `effects_frame`. `n_dropped` counts the pairs
+        left out by the metric's rule; positions are those of the run that is patched.
 
     Raises:
         InputError: an unknown site, a layer or position that does not exist, or a post-norm model.
@@ -181,7 +149,7 @@ def patch_residual(
                 yield runs.entry(layer, stage, number, prompts, pos, resid)
 
     keys = pd.DataFrame(cells, columns=["layer", "pos"])
-    return runs.frame(keys, enter, metrics, memory_mib, seed)
+    return runs.frame(keys, enter, metrics, per_prompt, memory_mib, seed)
 
 
 def patch_heads(
@@ -194,6 +162,8 @@ def patch_heads(
     heads: Sequence[tuple[int, int]] | None = None,
     by_position: bool = False,
     positions: Sequence[int] | None = None,
+    by_source: bool = False,
+    per_prompt: bool = False,
     memory_mib: float = 256.0,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -209,33 +179,47 @@ def patch_heads(
         by_position: one cell per head and position: the query's for "z", "q" and "pattern" (a row
             of the pattern), the key's for "k" and "v".
         positions: with `by_position`; all by default.
+        by_source: for "pattern", one cell per head and key position: a column of the pattern; with
+            `by_position` a single entry. Rows then no longer sum to 1.
+        per_prompt: a row for each prompt too, without intervals: see `by_prompt`.
         memory_mib: for the branches.
         seed: of the bootstrap.
 
     Returns:
-        One row per metric and head (and position): see `effects_frame`.
+        One row per metric and head (and `pos`, `key_pos`): see `effects_frame`.
 
     Raises:
-        InputError: an unknown site, a head or position that does not exist, or a post-norm model.
+        InputError: an unknown site, a head or position that does not exist, sources of anything but
+            the pattern, the pattern of aligned prompts, or a post-norm model.
 
     Cost: a branch enters after its layer's attention, of which only the patched head is computed.
     """
     if site not in HEAD_SITES:
         raise InputError(f"{site!r} is no part of a head: {', '.join(HEAD_SITES)}")
+    if by_source and site != "pattern":
+        raise InputError(f"only the pattern has sources; {site!r} is patched by position")
+    if site == "pattern" and pairs.aligned is not None:
+        raise InputError(
+            "a row of the pattern sums to 1 over the keys of its own prompt, so it cannot be put "
+            "into a prompt with other positions; patch 'z', 'q', 'k' or 'v' instead"
+        )
     runs = _Runs(model, pairs, direction)
     columns = _heads(model, heads)
     places: list[int | None] = [None]
     if by_position or positions is not None:
         places = list(_within(positions, runs.base.n_pos, "position"))
-    cells = [(layer, head, pos) for layer, head in columns for pos in places]
+    sources: list[int | None] = list(range(runs.base.n_pos)) if by_source else [None]
+    cells = [(*head, key, pos) for head in columns for key in sources for pos in places]
 
     def enter(numbers: Sequence[int]) -> Iterator[Entry]:
-        for (layer, head), some in _grouped(numbers, lambda number: cells[number][:2]):
-            yield from runs.head_entries(site, layer, head, [(n, cells[n][2]) for n in some])
+        for (layer, head, key), some in _grouped(numbers, lambda number: cells[number][:3]):
+            at = [(number, cells[number][3]) for number in some]
+            yield from runs.head_entries(site, layer, head, key, at)
 
-    keys = pd.DataFrame(cells, columns=["layer", "head", "pos"])
-    keys = keys if places != [None] else keys[["layer", "head"]]
-    return runs.frame(keys, enter, metrics, memory_mib, seed)
+    keys = pd.DataFrame(cells, columns=["layer", "head", "key_pos", "pos"])
+    some = ["pos"] * (places != [None]) + ["key_pos"] * by_source
+    keys = keys[["layer", "head", *some]]
+    return runs.frame(keys, enter, metrics, per_prompt, memory_mib, seed)
 
 
 def patch_paths(
@@ -247,6 +231,7 @@ def patch_paths(
     component: str = "q",
     senders: Sequence[tuple[int, int]] | None = None,
     direction: Direction = "denoise",
+    per_prompt: bool = False,
     memory_mib: float = 256.0,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -264,6 +249,7 @@ def patch_paths(
         component: what a receiving head reads by: "q", "k" or "v".
         senders: `(layer, head)` pairs; all by default.
         direction: "denoise" or "noise".
+        per_prompt: a row for each prompt too, without intervals: see `by_prompt`.
         memory_mib: for the branches.
         seed: of the bootstrap.
 
@@ -306,7 +292,7 @@ def patch_paths(
                 yield from runs.path_entries(target, component, cells, some, prompts, first)
 
     keys = pd.DataFrame(cells, columns=["layer", "head", "to_layer", "to_head"])
-    return runs.frame(keys, enter, metrics, memory_mib, seed)
+    return runs.frame(keys, enter, metrics, per_prompt, memory_mib, seed)
 
 
 # ------------------------------------------------------------------------------ the two runs
@@ -324,8 +310,11 @@ class _Runs:
         self.base, self.source = (
             (corrupted, clean) if direction == "denoise" else (clean, corrupted)
         )
+        if pairs.aligned is not None:
+            self.source = AlignedRun(self.base, self.source, pairs.partners(direction))
+        self.ends = {"clean": clean, "corrupted": corrupted}
         # By causality nothing differs before the first differing token.
-        self.first = (pairs.clean != pairs.corrupted).long().argmax(1).to(device)
+        self.first = pairs.first_changes(direction).to(device)
         if not self.base.causal:
             self.first = torch.zeros_like(self.first)
 
@@ -348,7 +337,7 @@ class _Runs:
     def residual(self, site: str, layer: int, prompts: Tensor, pos: int) -> tuple[str, Tensor]:
         """The stage at which a patch of the stream enters, and the stream at that position."""
 
-        def at(run: BaseRun, stage: str) -> Tensor:
+        def at(run: BaseRun | AlignedRun, stage: str) -> Tensor:
             return getattr(run, stage)[layer][prompts, pos]
 
         base, source = self.base, self.source
@@ -360,13 +349,19 @@ class _Runs:
         return after, at(base, after) + written
 
     def head_entries(
-        self, site: str, layer: int, head: int, cells: list[tuple[int, int | None]]
+        self, site: str, layer: int, head: int, key: int | None, cells: list[tuple[int, int | None]]
     ) -> Iterator[Entry]:
-        """One head's part replaced, everywhere or at a position: its layer's stream afterwards."""
+        """One head's part replaced, everywhere or at a position: its layer's stream afterwards.
+
+        Of the pattern, a key replaces one column only.
+        """
         mid = self.base.mid[layer]
         # A query's row depends on no other query, so one change serves all positions.
         by_query = site in ("z", "q", "pattern")
-        change = self._head_change(site, layer, head, None) if by_query else None
+        if key is not None:
+            change = self._column_change(layer, head, key)
+        else:
+            change = self._head_change(site, layer, head, None) if by_query else None
         for number, pos in cells:
             of_cell = change if by_query else self._head_change(site, layer, head, pos)
             for first, prompts in self.by_first(pos):
@@ -392,6 +387,18 @@ class _Runs:
             parts[site] = other if pos is None else _with_position(parts[site], other, pos)
             z = self._pattern(layer, head, parts["q"], parts["k"]) @ parts["v"]
         return (z - base.z[layer][:, :, head]) @ self.model.blocks[layer].attn.W_O[head]
+
+    def _column_change(
+        self, layer: int, head: int, key: int
+    ) -> Float[Tensor, "prompt pos d_model"]:
+        """How what one head writes changes when its attention to one key is the other run's."""
+        base = self.base
+        other, own = (
+            self._pattern(layer, head, *(getattr(run, s)[layer][:, :, head] for s in "qk"))
+            for run in (self.source, base)
+        )
+        z = (other - own)[:, :, key, None] * base.v[layer][:, key, None, head]
+        return z @ self.model.blocks[layer].attn.W_O[head]
 
     def _pattern(self, layer: int, head: int, q: Tensor, k: Tensor) -> Tensor:
         scores = (q * self.model.blocks[layer].attn.scale) @ k.transpose(-1, -2)
@@ -444,31 +451,58 @@ class _Runs:
         keys: pd.DataFrame,
         enter: Callable[[Sequence[int]], Iterable[Entry]],
         metrics: Sequence[Metric],
+        per_prompt: bool,
         memory_mib: float,
         seed: int,
     ) -> pd.DataFrame:
-        values = self._values(len(keys), enter, metrics, memory_mib)
-        ends = {
-            "clean": self.base if self.direction == "noise" else self.source,
-            "corrupted": self.source if self.direction == "noise" else self.base,
-        }
-        frames = []
-        for metric, of_metric in zip(metrics, values, strict=True):
-            clean, corrupted = (_of_run(ends[n], metric).numpy() for n in ("clean", "corrupted"))
-            start = corrupted if self.direction == "denoise" else clean
-            frame = effects_frame(
-                of_metric.numpy(), start, clean, corrupted, self.pairs.units, seed
-            )
-            frames.append(
-                pd.concat([keys.assign(metric=metric.name, unit=metric.unit), frame], axis=1)
-            )
+        ends = [self._both_ends(metric) for metric in metrics]
+        here = "corrupted" if self.direction == "denoise" else "clean"
+        patched = [self._read_in(here, metric) for metric in metrics]
+        values = self._values(len(keys), enter, patched, memory_mib)
+        units, frames = self.pairs.units, []
+        for metric, found, of_run in zip(metrics, values, ends, strict=True):
+            about = keys.assign(metric=metric.name, unit=metric.unit)
+            runs = (of_run[here], of_run["clean"], of_run["corrupted"])
+            kept = np.abs(runs[1] - runs[2]) >= metric.min_difference
+            if per_prompt:
+                frames.append(by_prompt(about, found.numpy(), *runs, kept))
+                continue
+            if not kept.any():
+                raise InputError(
+                    f"{metric.name} differs by less than {metric.min_difference} {metric.unit} "
+                    "between the runs of every pair, so none is left; does the model tell the two "
+                    "versions apart?"
+                )
+            left = (run[kept] for run in runs)
+            frame = effects_frame(found.numpy()[:, kept], *left, units[kept], seed)
+            frames.append(pd.concat([about, frame.assign(n_dropped=(~kept).sum())], axis=1))
         return pd.concat(frames, ignore_index=True)
+
+    def _read_in(self, end: str, metric: Metric) -> Metric:
+        """A metric that reads one of the two runs, where that run has the metric's positions."""
+        aligned = self.pairs.aligned
+        if aligned is None or end == "clean":
+            return metric
+        for pos in metric.positions:
+            if pos not in aligned:
+                raise InputError(
+                    f"{metric.name} reads position {pos} of the clean prompts, which is aligned "
+                    "with none of the corrupted ones"
+                )
+        return replace(metric, positions=tuple(aligned[pos] for pos in metric.positions))
+
+    def _both_ends(self, metric: Metric) -> dict[str, Float[np.ndarray, " prompt"]]:
+        found = {}
+        for end, run in self.ends.items():
+            read = self._read_in(end, metric)
+            _within(read.positions, run.n_pos, "position")
+            found[end] = _of_run(run, read).numpy()
+        return found
 
     def _values(
         self, n_cells: int, enter: Callable, metrics: Sequence[Metric], memory_mib: float
     ) -> list[Float[Tensor, "cell prompt"]]:
         read = sorted({pos for metric in metrics for pos in metric.positions})
-        _within(read, self.base.n_pos, "position")
         values = [_of_run(self.base, metric).expand(n_cells, -1).clone() for metric in metrics]
         for ends in run_branches(self.base, range(n_cells), enter, read, memory_mib):
             for metric, found in zip(metrics, values, strict=True):
@@ -501,49 +535,6 @@ def _of_run(run: BaseRun, metric: Metric) -> Float[Tensor, " prompt"]:
     prompts = torch.arange(len(resid), device=resid.device)
     with torch.no_grad():
         return read_metric(run.model, metric, resid, prompts).double().cpu()
-
-
-def effects_frame(
-    values: Float[np.ndarray, "cell prompt"],
-    start: Float[np.ndarray, " prompt"],
-    clean: Float[np.ndarray, " prompt"],
-    corrupted: Float[np.ndarray, " prompt"],
-    units: np.ndarray,
-    seed: int = 0,
-    n_resamples: int = N_RESAMPLES,
-) -> pd.DataFrame:
-    """Per cell: what the patch did, with a 95 % bootstrap interval over units.
-
-    Args:
-        values: the metric of each patched run.
-        start: the metric of the run that was patched.
-        clean: the metric of the clean run.
-        corrupted: that of the corrupted run.
-        units: what was drawn independently; units are resampled, prompts within one go together.
-        seed: of the resamples; the same for all cells.
-        n_resamples: bootstrap resamples.
-
-    Returns:
-        `value`, `effect` (value minus that of the run that was patched), `ci_low`, `ci_high` (of
-        the effect), `recovered_fraction` (0 corrupted, 1 clean; the ratio of means, since single
-        prompts may have a difference near 0) with `fraction_low`, `fraction_high`, all three NaN
-        where the runs differ by less than `MIN_DIFFERENCE`; `n` (units).
-    """
-    weights = resample_weights(units, n_resamples, seed)
-    difference = clean - corrupted
-    effects = values - start
-    drawn = weights @ effects.T
-    frame = pd.DataFrame({"value": values.mean(1), "effect": effects.mean(1)})
-    frame["ci_low"], frame["ci_high"] = np.quantile(drawn, [0.025, 0.975], axis=0)
-    recovered = (values - corrupted).mean(1) / difference.mean()
-    drawn = (weights @ (values - corrupted).T) / (weights @ difference)[:, None]
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    known = abs(difference.mean()) >= MIN_DIFFERENCE
-    fractions = {"recovered_fraction": recovered, "fraction_low": low, "fraction_high": high}
-    for name, column in fractions.items():
-        frame[name] = column if known else np.nan
-    frame["n"] = len(np.unique(units))
-    return frame
 
 
 def _with_position(stream: Tensor, other: Tensor, pos: int) -> Tensor:
