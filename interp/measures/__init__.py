@@ -214,6 +214,7 @@ _HOME = {
     "unstable_softmax": "temperature",
     "variance_profile": "embeddings",
     "variety": "texts",
+    "waterfall": "attribution",
     "weat": "bias_tests",
     "weight_and_use": "patterns",
     "wide_beam_deviation": "decoding",

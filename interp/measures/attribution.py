@@ -22,9 +22,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.core import ActivationCache, HookedGPT, InputError, hook_name
-from interp.measures.patching import Metric, logit_diff
-
-TokenIds = int | Int[Tensor, " prompt"]
+from interp.measures.logit_differences import (
+    TokenIds,
+    check_answers,
+    check_heads,
+    check_prompts,
+    logit_directions,
+)
 
 
 def direct_attribution(
@@ -143,25 +147,38 @@ def source_attribution(
     return found.reset_index(drop=True)
 
 
-# -------------------------------------------------------------------- directions and projections
+def waterfall(frame: pd.DataFrame, n_parts: int = 14) -> pd.DataFrame:
+    """The largest contributions in the order of writing, what is left, and how they add up.
 
+    Args:
+        frame: of `direct_attribution`; the mean over its prompts is taken.
+        n_parts: components with a row of their own, chosen by size.
 
-@torch.no_grad()
-def logit_directions(
-    model: HookedGPT, target: Int[Tensor, " prompt"], contrast: Int[Tensor, " prompt"] | None
-) -> Float[Tensor, "prompt d_model"]:
-    """The direction of the stream that a logit difference reads, up to the final norm's scale.
+    Returns:
+        One row per bar: the component's columns, `contribution`, `start` and `end` (the sum before
+        and after it), `n_parts` (components in it), `norm_scale` and `logit_diff` (means). The last
+        row, `remainder`, holds all the others, so its `end` is the mean logit difference.
 
-    `logit_diff = stream · direction / scale + constant`: the norm's weight is multiplied in, and
-    its centring is done on the direction, which does the same as centring the stream.
+    Raises:
+        InputError: `n_parts` is not positive.
     """
-    direction = model.W_U.T[target]
-    if contrast is not None:
-        direction = direction - model.W_U.T[contrast]
-    if model.config.norm == "pre":
-        direction = direction * model.ln_final.w
-        direction = direction - direction.mean(-1, keepdim=True)
-    return direction
+    if n_parts < 1:
+        raise InputError(f"n_parts={n_parts}, but a waterfall has at least one part")
+    keys = ["component", "layer", "head", "neuron"]
+    n_prompts = frame["prompt"].nunique()
+    # A neuron has no row in prompts where it is small; there its layer's rest holds it.
+    whole = frame.groupby(keys, sort=False)["contribution"].sum().reset_index()
+    whole["contribution"] /= n_prompts
+    whole = whole.sort_values("layer", kind="stable")
+    largest = whole["contribution"].abs().rank(method="first", ascending=False) <= n_parts
+    rest = whole.loc[~largest, "contribution"]
+    left = {"component": "remainder", "layer": -1, "head": -1, "neuron": -1}
+    left |= {"contribution": rest.sum(), "n_parts": len(rest)}
+    bars = pd.concat([whole[largest].assign(n_parts=1), pd.DataFrame([left])], ignore_index=True)
+    bars["end"] = bars["contribution"].cumsum()
+    bars["start"] = bars["end"] - bars["contribution"]
+    by_prompt = frame.groupby("prompt")[["norm_scale", "logit_diff"]].first().mean()
+    return bars.assign(**by_prompt)
 
 
 @torch.no_grad()
@@ -330,88 +347,6 @@ def _with_neurons(
     chosen["order"] -= 0.5
     joined = pd.concat([frame, chosen]).sort_values("order", kind="stable")
     return joined.drop(columns="order").reset_index(drop=True)
-
-
-# --------------------------------------------------------------------------------------- checks
-
-
-def check_prompts(
-    model: HookedGPT, tokens: Tensor, position: int
-) -> tuple[Int[Tensor, "prompt pos"], int]:
-    """Prompts with their batch axis on the model's device, and the position counted from 0.
-
-    Raises:
-        InputError: a post-norm model, or a position that does not exist.
-    """
-    if model.config.norm == "post":
-        raise InputError(
-            f"{model.name} normalises after each sum (norm='post'), so its logits are no sum of "
-            "what its parts write; attribution needs norm='pre' or 'none'"
-        )
-    tokens = (tokens[None] if tokens.ndim == 1 else tokens).to(model.W_E.device)
-    n_pos = tokens.shape[1]
-    if not -n_pos <= position < n_pos:
-        raise InputError(f"position {position} does not exist; the prompts have {n_pos} tokens")
-    return tokens, position % n_pos
-
-
-def check_answers(
-    model: HookedGPT, n_prompts: int, target: TokenIds, contrast: TokenIds | None
-) -> tuple[Int[Tensor, " prompt"], Int[Tensor, " prompt"] | None]:
-    """Target and contrast of each prompt.
-
-    Raises:
-        InputError: a token that does not exist, another number of tokens than of prompts, or a
-            target that equals its contrast.
-    """
-    found = []
-    for name, ids in (("target", target), ("contrast", contrast)):
-        if ids is None:
-            found.append(None)
-            continue
-        each = torch.as_tensor(ids, device=model.W_E.device)
-        if each.ndim and len(each) != n_prompts:
-            raise InputError(f"{len(each)} {name} tokens came for {n_prompts} prompts")
-        each = each.expand(n_prompts).long()
-        wrong = each[(each < 0) | (each >= model.config.d_vocab)]
-        if len(wrong):
-            raise InputError(
-                f"{name} token {int(wrong[0])} does not exist; the vocabulary has ids 0 to "
-                f"{model.config.d_vocab - 1}"
-            )
-        found.append(each)
-    if found[1] is not None and (found[0] == found[1]).any():
-        raise InputError("target and contrast are the same token, so their logits never differ")
-    return found[0], found[1]
-
-
-def answer_metric(
-    target: Int[Tensor, " prompt"], contrast: Int[Tensor, " prompt"] | None, position: int
-) -> Metric:
-    """The logit of the target, less that of the contrast if there is one, at one position."""
-    if contrast is not None:
-        return logit_diff(target, contrast, position)
-    return Metric(
-        "logit", "logits", (position,), lambda logits, _: logits[:, 0, 0], target[:, None]
-    )
-
-
-def check_heads(model: HookedGPT, heads: Sequence[tuple[int, int]] | None) -> list[tuple[int, int]]:
-    """The heads asked for, in order; all by default.
-
-    Raises:
-        InputError: a head that does not exist.
-    """
-    n_layers, n_heads = model.config.n_layers, model.config.n_heads
-    if heads is None:
-        return [(layer, head) for layer in range(n_layers) for head in range(n_heads)]
-    for layer, head in heads:
-        if not (0 <= layer < n_layers and 0 <= head < n_heads):
-            raise InputError(
-                f"L{layer}H{head} does not exist; this model has layers 0 to {n_layers - 1} and "
-                f"heads 0 to {n_heads - 1}"
-            )
-    return sorted(set(heads))
 
 
 def _numpy(values: Tensor) -> np.ndarray:

@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.core import HookedGPT, InputError
-from interp.measures.attribution import (
+from interp.measures.branches import BaseRun, Entry, run_branches
+from interp.measures.logit_differences import (
     TokenIds,
     answer_metric,
     check_answers,
@@ -23,7 +24,6 @@ from interp.measures.attribution import (
     check_prompts,
     logit_directions,
 )
-from interp.measures.branches import BaseRun, Entry, run_branches
 from interp.measures.patching import read_metric
 from interp.measures.resampling import resample_weights
 from interp.measures.statistics import MIN_UNITS, N_RESAMPLES

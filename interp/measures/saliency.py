@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.core import HookedGPT, InputError
-from interp.measures.attribution import TokenIds, answer_metric, check_answers, check_prompts
+from interp.measures.logit_differences import TokenIds, answer_metric, check_answers, check_prompts
 from interp.measures.metric_gradients import metric_gradients
 from interp.measures.patching import Metric
 

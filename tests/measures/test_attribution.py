@@ -11,9 +11,10 @@ from interp.core import InputError
 from interp.measures.attribution import (
     direct_attribution,
     head_projections,
-    logit_directions,
     source_attribution,
+    waterfall,
 )
+from interp.measures.logit_differences import logit_directions
 
 TARGET, CONTRAST = torch.tensor([3, 3]), torch.tensor([7, 8])
 KEYS = ["component", "layer", "head", "neuron"]
@@ -166,6 +167,28 @@ def test_planted_heads_have_the_shares_of_their_answer_key():
                 shares.append(heads["contribution"][fact.head])
             assert np.mean(shares) == pytest.approx(fact.value, abs=fact.tolerance)
     assert n_facts >= 4
+
+
+def test_a_waterfall_keeps_the_largest_parts_and_ends_at_the_mean_logit_difference():
+    model, tokens = tiny_model(), tiny_tokens()
+    for n_neurons in (0, 4):
+        frame = direct_attribution(model, tokens, TARGET, CONTRAST, n_neurons=n_neurons)
+        bars = waterfall(frame, 6)
+        assert len(bars) == 7 and bars["component"].iloc[-1] == "remainder"
+        means = frame.groupby(KEYS)["contribution"].sum() / 2
+        largest = means.loc[means.abs().sort_values().index[-6:]]
+        assert bars["layer"][:6].is_monotonic_increasing
+        for row in bars[:6].itertuples():
+            key = (row.component, row.layer, row.head, row.neuron)
+            assert close(row.contribution, largest[key])
+        assert bars["n_parts"].sum() == len(means)
+        logits = model(tokens)[:, -1]
+        truth = (logits[[0, 1], TARGET] - logits[[0, 1], CONTRAST]).mean().item()
+        assert close(bars["end"].iloc[-1], truth) and close(bars["logit_diff"][0], truth)
+        assert bars["start"][0] == pytest.approx(0, abs=1e-12)
+        np.testing.assert_allclose(bars["start"][1:], bars["end"][:-1], atol=1e-12)
+    with pytest.raises(InputError, match="at least one part"):
+        waterfall(frame, 0)
 
 
 def test_weights_that_ask_for_gradients_and_half_precision_are_read_too():
