@@ -200,10 +200,16 @@ def runs_of(model: HookedGPT, pairs: Pairs, direction: Direction) -> tuple[BaseR
     """The run that is patched, and the one that patches come from.
 
     Raises:
-        InputError: an unknown direction, or a post-norm model.
+        InputError: an unknown direction, aligned pairs, or a post-norm model.
     """
     if direction not in ("denoise", "noise"):
         raise InputError(f"direction {direction!r} is neither 'denoise' nor 'noise'")
+    if pairs.aligned is not None:
+        raise InputError(
+            "attribution patching subtracts the two runs position by position, so it takes pairs "
+            "of equal length without `aligned`; patch aligned pairs exactly (interp.measures."
+            "patching)"
+        )
     device = model.W_E.device
     clean, corrupted = (BaseRun(model, t.to(device)) for t in (pairs.clean, pairs.corrupted))
     return (corrupted, clean) if direction == "denoise" else (clean, corrupted)

@@ -75,6 +75,8 @@ def test_sets_equal_a_forward_pass_for_each(changes, ablation):
     if not model.config.attn_only:
         everything += [(layer, MLP) for layer in range(3)]
     out, kept = run.knocked_out(sets)[1], run.kept(sets)[1]
+    together = SetAblation(model, tokens, metrics, ablation=ablation)  # all sets in one chunk
+    assert together.knocked_out(sets)[1] == pytest.approx(out, abs=1e-12)
     for number, components in enumerate(sets):
         expected = whole_run(model, tokens, values, components, 4)
         assert out[number] == pytest.approx(expected, abs=1e-10)

@@ -7,6 +7,7 @@ from oracles.tiny import tiny_model, tiny_tokens
 
 from interp.core import InputError
 from interp.measures import patching
+from interp.measures.attribution_patching import runs_of
 from interp.measures.pairs import Pairs
 from interp.measures.patching import logit_diff
 
@@ -235,6 +236,7 @@ SAME = torch.arange(12).reshape(2, 6)
             ),
             "only the pattern has sources",
         ),
+        (lambda: runs_of(tiny_model(), uneven_pairs(), "noise"), "without `aligned`"),
     ],
 )
 def test_wrong_calls_get_one_clear_sentence(call, says):
