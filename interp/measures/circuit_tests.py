@@ -9,14 +9,13 @@ K a subset of C.
 | faithfulness | does C do what M does? | (F(C) - F(0)) / (F(M) - F(0)) | random sets of C's size |
 | completeness | does C hold all that helps? | largest abs(F(C - K) - F(M - K)) | |
 | minimality | does C need each member v? | largest abs(F(C - K) - F(C - K - v)) | outsiders as v |
-| curve | how much does a ranking keep? | CPR, CMD | random rankings |
-| stability | is it the same on other prompts? | Jaccard of resampled circuits | random sets |
 
 Sources: faithfulness, completeness and minimality after Wang et al. 2022 (arXiv:2211.00593), who
 look for K by hand, at random and greedily, and who call abs(F(M) - F(C)) faithfulness; the
-normalised form, CPR and CMD after Mueller et al. 2025 (MIB, arXiv:2504.13151); random circuits and
-random additions as nulls after Shi et al. 2024 (arXiv:2410.13032); resampled circuits after Méloux
-et al. 2025 (arXiv:2510.00845). These works also prune edges; here circuits are sets of components.
+normalised form after Mueller et al. 2025 (MIB, arXiv:2504.13151); random circuits and random
+additions as nulls after Shi et al. 2024 (arXiv:2410.13032). These works also prune edges; here
+circuits are sets of components. Curves over rankings, and whether resampled prompts give the same
+circuit, are in `interp.measures.circuit_curves`.
 
 K is searched on one half of the units and its score told on the other: a maximum over many subsets
 is large by chance alone.
@@ -26,7 +25,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 from jaxtyping import Bool, Float
 
 from interp.core import InputError
@@ -37,7 +35,6 @@ from interp.measures.statistics import N_RESAMPLES
 
 N_RANDOM = 39  # random circuits or rankings; add-one p-values down to 1 / 40
 INTERVAL = (0.025, 0.975)
-SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # sizes of the curve, after MIB; with none and all
 
 PerPrompt = Float[np.ndarray, " prompt"]
 
@@ -71,7 +68,7 @@ def circuit_faithfulness(
 
     Cost: `n_random + 2` runs.
     """
-    circuit = _checked(run, circuit)
+    circuit = checked(run, circuit)
     rng = np.random.default_rng(seed)
     everything = run.components
     randoms = [_draw(rng, everything, len(circuit)) for _ in range(n_random)]
@@ -82,7 +79,7 @@ def circuit_faithfulness(
     found, low, high = _share(value, empty, whole, weights)
     null = np.array([_share(other, empty, whole)[0] for other in others])
     row = {
-        **_about(run),
+        **about(run),
         "size": len(circuit),
         "whole": whole.mean(),
         "value": value.mean(),
@@ -124,18 +121,18 @@ def circuit_completeness(
     Returns:
         One row for each of the empty set, all single members, the whole circuit, the random and the
         greedy subsets: `search`, `subset` (names), `size`, `circuit_without` (F(C - K)),
-        `model_without` (F(M - K)), `incompleteness` (their difference, absolute) with `ci_low`,
-        `ci_high` (of the signed difference, turned to be positive), `share` (of F(M) - F(0); NaN
-        if that is below `MIN_DIFFERENCE`), `searched` (the same number on the half that was
-        searched), `worst` (the largest there), `n` (units of the other half). All but `searched`
-        and `worst` are of the half on which nothing was chosen.
+        `model_without` (F(M - K)), `incompleteness` (their difference) with `ci_low`, `ci_high`,
+        `share` (of F(M) - F(0); NaN if that is below `MIN_DIFFERENCE`), `searched` (the absolute
+        difference on the half that was searched), `worst` (the largest there), `n` (units of the
+        other half). All but `searched` and `worst` are of the half on which nothing was chosen,
+        and a difference is positive there if it has the sign that it had on the searched half.
 
     Raises:
         InputError: more than one metric, an empty circuit, an unknown component, or a single unit.
 
     Cost: two runs for each subset; a greedy step tries every member that is left.
     """
-    circuit = _checked(run, circuit)
+    circuit = checked(run, circuit)
     search, confirm = _halves(run.units, seed)
     rng = np.random.default_rng(seed)
     members = sorted(circuit)
@@ -166,7 +163,7 @@ def circuit_completeness(
     span = _span(run, confirm)
     frame = pd.DataFrame(
         {
-            **_about(run),
+            **about(run),
             "search": [name for name, _ in tried],
             "subset": [_names(subset) for subset in subsets],
             "size": [len(subset) for subset in subsets],
@@ -174,14 +171,13 @@ def circuit_completeness(
             "model_without": model_without[:, confirm].mean(1),
         }
     )
-    mean = found[:, confirm].mean(1)
-    signed = found[:, confirm] * np.where(mean < 0, -1.0, 1.0)[:, None]
+    signed = _signed(found, search, confirm)
     low, high = np.quantile(weights @ signed.T, INTERVAL, axis=0)
     return frame.assign(
-        incompleteness=np.abs(mean),
+        incompleteness=signed.mean(1),
         ci_low=low,
         ci_high=high,
-        share=np.abs(mean) / span,
+        share=signed.mean(1) / span,
         searched=searched,
         worst=np.arange(len(searched)) == searched.argmax(),
         n=len(np.unique(run.units[confirm])),
@@ -211,17 +207,17 @@ def circuit_minimality(
         seed: of the halves, the draws and the bootstrap.
 
     Returns:
-        One row per member: `component`, `layer`, `head`, `subset` (K), `minimality` (absolute,
-        the metric's unit, on the half on which K was not chosen) with `ci_low`, `ci_high`, `share`
-        (of F(M) - F(0)), `null_95` and `null_mean` (of outsiders), `p` (an outsider does as much;
-        add-one), `n` (units). Without outsiders the null is NaN.
+        One row per member: `component`, `layer`, `head`, `subset` (K), `minimality` (the loss, on
+        the half on which K was not chosen; positive if its sign is that of the other half) with
+        `ci_low`, `ci_high`, `share` (of F(M) - F(0)), `null_95` and `null_mean` (of outsiders), `p`
+        (an outsider does as much; add-one), `n` (units). Without outsiders the null is NaN.
 
     Raises:
         InputError: more than one metric, an empty circuit, an unknown component, or a single unit.
 
     Cost: about `(n_random + members) * (members + outsiders)` runs of what the circuit keeps.
     """
-    circuit = _checked(run, circuit)
+    circuit = checked(run, circuit)
     search, confirm = _halves(run.units, seed)
     rng = np.random.default_rng(seed)
     members = sorted(circuit)
@@ -238,183 +234,26 @@ def circuit_minimality(
         lost = run.kept([larger - k for k in allowed])[0]
         lost = lost - run.kept([larger - k - {v} for k in allowed])[0]
         chosen = int(np.abs(lost[:, search].mean(1)).argmax())
-        return allowed[chosen], lost[chosen, confirm]
+        return allowed[chosen], _signed(lost[[chosen]], search, confirm)[0]
 
-    null = np.array([abs(best(outside[i])[1].mean()) for i in drawn])
+    null = np.array([best(outside[i])[1].mean() for i in drawn])
     weights = resample_weights(run.units[confirm], n_resamples, seed)
     span, n_units, rows = _span(run, confirm), len(np.unique(run.units[confirm])), []
     for v in members:
         k, lost = best(v)
-        signed = lost if lost.mean() >= 0 else -lost
-        low, high = np.quantile(weights @ signed, INTERVAL)
-        about = {"component": component_name(v), "layer": v[0], "head": v[1], "subset": _names(k)}
-        score = {"minimality": signed.mean(), "ci_low": low, "ci_high": high}
-        null_of = {"share": signed.mean() / span, **_null(null, signed.mean())}
-        rows.append({**_about(run), **about, **score, **null_of, "n": n_units})
+        low, high = np.quantile(weights @ lost, INTERVAL)
+        named = {"component": component_name(v), "layer": v[0], "head": v[1], "subset": _names(k)}
+        score = {"minimality": lost.mean(), "ci_low": low, "ci_high": high}
+        null_of = {"share": lost.mean() / span, **_null(null, lost.mean())}
+        rows.append({**about(run), **named, **score, **null_of, "n": n_units})
     return pd.DataFrame(rows)
-
-
-def circuit_curve(
-    run: SetAblation,
-    ranking: Sequence[Component],
-    *,
-    shares: Sequence[float] = SHARES,
-    n_random: int = N_RANDOM,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What circuits of growing size keep, if components join in the order of a ranking.
-
-    Args:
-        run: the ablation, with one metric.
-        ranking: all components, the most important first.
-        shares: sizes as shares of all components (at least one); none and all are added.
-        n_random: random rankings.
-        n_resamples: bootstrap resamples of the units.
-        seed: of both.
-
-    Returns:
-        The curve, one row per size: `size`, `share`, `value` (F), `faithfulness` with `ci_low`,
-        `ci_high`, and of random rankings `null_low`, `null_mean`, `null_high` (95 % of them).
-
-        Its scores, one row each: `score`, `value`, `ci_low`, `ci_high`, `null_low`, `null_mean`,
-        `null_high`, `p` (a random ranking does as well, add-one), `n` (units). CPR is the area
-        under the faithfulness against the share (larger is better, above 1 possible), CMD the area
-        between it and 1 (0 is best, however the behaviour is exceeded or missed). Both by the
-        trapezoidal rule from no component to all, CMD on the corners of the broken line.
-
-    Raises:
-        InputError: more than one metric, a ranking that is no ordering of all components, a share
-            outside 0 to 1, or a metric that hardly differs between the model and nothing.
-
-    Cost: `(n_random + 1) * len(shares)` runs.
-    """
-    _checked(run, ranking)
-    total = len(run.components)
-    if len(ranking) != total or set(ranking) != set(run.components):
-        raise InputError(
-            f"a ranking orders all {total} components, each once; {len(ranking)} came, "
-            f"{len(set(ranking))} of them different"
-        )
-    if any(not 0 <= share <= 1 for share in shares):
-        raise InputError(f"shares of the components lie between 0 and 1, not {list(shares)}")
-    sizes = sorted({0, total, *(max(1, round(share * total)) for share in shares)})
-    rng = np.random.default_rng(seed)
-    orders = [list(ranking)]
-    orders += [[run.components[i] for i in rng.permutation(total)] for _ in range(n_random)]
-    kept = run.kept([order[:size] for order in orders for size in sizes])[0]
-    kept = kept.reshape(len(orders), len(sizes), -1)
-    whole, empty = run.intact[0], kept[0, 0]
-    if abs((whole - empty).mean()) < MIN_DIFFERENCE:
-        raise InputError(
-            f"with nothing kept, {run.metrics[0].name} is {empty.mean():.3g}, with everything "
-            f"{whole.mean():.3g}: there is no behaviour that a circuit could keep"
-        )
-    weights = resample_weights(run.units, n_resamples, seed)
-    share = np.array(sizes) / total
-    shown = (kept - empty).mean(-1) / (whole - empty).mean()
-    drawn = ((kept[0] - empty) @ weights.T / (weights @ (whole - empty))).T
-    low, high = np.quantile(drawn, INTERVAL, axis=0)
-    null = shown[1:] if n_random else np.full((1, len(sizes)), np.nan)
-    null_low, null_high = np.quantile(null, INTERVAL, axis=0)
-    about = _about(run)
-    values, n_units = kept[0].mean(-1), len(np.unique(run.units))
-    curve = pd.DataFrame(
-        {**about, "size": sizes, "share": share, "value": values, "faithfulness": shown[0],
-         "ci_low": low, "ci_high": high, "null_low": null_low, "null_mean": null.mean(0),
-         "null_high": null_high, "n": n_units}
-    )  # fmt: skip
-    rows = []
-    for name, sign in (("CPR", 1.0), ("CMD", -1.0)):
-        of_ranking, of_null, of_drawn = (_area(name, share, y) for y in (shown[:1], null, drawn))
-        low, high = np.quantile(of_drawn, INTERVAL)
-        null_low, null_high = np.quantile(of_null, INTERVAL)
-        p = (1 + (sign * of_null >= sign * of_ranking[0]).sum()) / (1 + n_random)
-        rows.append({**about, "score": name, "value": of_ranking[0], "ci_low": low,
-                     "ci_high": high, "null_low": null_low, "null_mean": of_null.mean(),
-                     "null_high": null_high, "p": p if n_random else np.nan,
-                     "n": n_units})  # fmt: skip
-    return curve, pd.DataFrame(rows)
-
-
-def _area(
-    score: str, share: Float[np.ndarray, " size"], faithfulness: Float[np.ndarray, "curve size"]
-) -> Float[np.ndarray, " curve"]:
-    heights = faithfulness if score == "CPR" else np.abs(1 - faithfulness)
-    return np.trapezoid(heights, share, axis=1)
-
-
-def circuit_stability(
-    scores: Float[np.ndarray, "component prompt"],
-    components: Sequence[Component],
-    size: int,
-    units: np.ndarray | None = None,
-    *,
-    n_resamples: int = 99,
-    seed: int = 0,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Whether the same circuit is found on resampled prompts.
-
-    On each bootstrap resample of the units, the circuit is the `size` components with the largest
-    absolute mean score.
-
-    Args:
-        scores: of each component on each prompt, such as the effect of its ablation.
-        components: of the rows.
-        size: of the circuits.
-        units: what was drawn independently; each prompt by default.
-        n_resamples: resamples; all pairs of their circuits are compared.
-        seed: of the resamples.
-
-    Returns:
-        One row: `size`, `jaccard` (mean over pairs: shared members over all members of the two),
-        `low`, `high` (95 % of pairs), `null_mean` (expected of two random sets of that size, from
-        the hypergeometric distribution), `null_95`, `n` (units).
-
-        One row per component: `component`, `layer`, `head`, `score` (mean over all prompts),
-        `chosen` (in the circuit of all prompts), `share` (of resamples that chose it).
-
-    Raises:
-        InputError: numbers that do not fit together, or a size that leaves nothing out.
-    """
-    n_components, n_prompts = scores.shape
-    if len(components) != n_components or (units is not None and len(units) != n_prompts):
-        raise InputError(
-            f"scores have {n_components} rows and {n_prompts} columns, but {len(components)} "
-            f"components and {n_prompts if units is None else len(units)} units came"
-        )
-    if not 0 < size < n_components:
-        raise InputError(f"a circuit of {size} of {n_components} components leaves no choice")
-    units = np.arange(n_prompts) if units is None else np.asarray(units)
-    weights = resample_weights(units, n_resamples, seed)
-    found = _largest(np.abs(weights @ scores.T), size)
-    shared = (found.astype(int) @ found.T.astype(int))[np.triu_indices(n_resamples, 1)]
-    jaccard = shared / (2 * size - shared)
-    overlap = scipy.stats.hypergeom(n_components, size, size)
-    possible = np.arange(size + 1)
-    of_possible = possible / (2 * size - possible)
-    row = {"size": size, "jaccard": jaccard.mean()}
-    row["low"], row["high"] = np.quantile(jaccard, INTERVAL)
-    row["null_mean"] = (overlap.pmf(possible) * of_possible).sum()
-    row["null_95"] = of_possible[int(overlap.ppf(0.95))]
-    row["n"] = len(np.unique(units))
-    members = pd.DataFrame(
-        {
-            "component": [component_name(c) for c in components],
-            "layer": [layer for layer, _ in components],
-            "head": [head for _, head in components],
-            "score": scores.mean(1),
-            "chosen": _largest(np.abs(scores.mean(1))[None], size)[0],
-            "share": found.mean(0),
-        }
-    )
-    return pd.DataFrame([row]), members
 
 
 # --------------------------------------------------------------------------------------- helpers
 
 
-def _checked(run: SetAblation, circuit: Iterable[Component]) -> frozenset[Component]:
+def checked(run: SetAblation, circuit: Iterable[Component]) -> frozenset[Component]:
+    """The circuit, if it can be tested with this run."""
     if len(run.metrics) != 1:
         raise InputError(f"a circuit is tested by one metric; the run reads {len(run.metrics)}")
     circuit = frozenset(circuit)
@@ -443,6 +282,16 @@ def _halves(
     chosen = np.random.default_rng(seed).permutation(names)[: len(names) // 2]
     search = np.isin(units, chosen)
     return search, ~search
+
+
+def _signed(
+    differences: Float[np.ndarray, "row prompt"],
+    search: Bool[np.ndarray, " prompt"],
+    confirm: Bool[np.ndarray, " prompt"],
+) -> Float[np.ndarray, "row _confirm"]:
+    """Differences on one half, positive where they have the sign of the other half's mean."""
+    sign = np.where(differences[:, search].mean(1) < 0, -1.0, 1.0)
+    return sign[:, None] * differences[:, confirm]
 
 
 def _share(
@@ -475,19 +324,11 @@ def _null(null: Float[np.ndarray, " draw"], found: float) -> dict[str, float]:
     return {"null_mean": null.mean(), "null_95": np.quantile(null, 0.95), "p": p}
 
 
-def _largest(
-    scores: Float[np.ndarray, "draw component"], size: int
-) -> Bool[np.ndarray, "draw component"]:
-    found = np.zeros(scores.shape, bool)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :size]
-    np.put_along_axis(found, order, True, axis=1)
-    return found
-
-
 def _names(components: Iterable[Component]) -> str:
     return " ".join(component_name(c) for c in sorted(components))
 
 
-def _about(run: SetAblation) -> dict[str, str]:
+def about(run: SetAblation) -> dict[str, str]:
+    """The columns that say what was run and read."""
     metric = run.metrics[0]
     return {"ablation": run.ablation, "metric": metric.name, "unit": metric.unit}

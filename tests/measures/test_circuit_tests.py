@@ -1,5 +1,6 @@
 """Circuit tests on planted circuits, whose answer is known, and against arithmetic by hand."""
 
+from itertools import combinations
 from math import comb, exp, log
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from oracles.tiny import tiny_model, tiny_tokens
 
 from interp.core import InputError
-from interp.measures import circuit_tests
+from interp.measures import circuit_curves, circuit_tests
 from interp.measures.ablating import MLP, SetAblation
 from interp.measures.patching import answer_logprob, logit_diff
+from interp.measures.resampling import resample_weights
 from interp.planted import make_prompts, plant
 
 FAST = {"n_random": 9, "n_resamples": 49}
@@ -114,16 +116,17 @@ def test_the_curve_of_the_right_ranking_by_hand():
     ranking = first + [c for c in run.components if c not in first]
     assert len(ranking) == 6
     shares = [0.0, 1 / 6, 2 / 6, 0.5]
-    curve, scores = circuit_tests.circuit_curve(run, ranking, shares=shares, **FAST)
+    curve, scores = circuit_curves.circuit_curve(run, ranking, shares=shares, **FAST)
     assert curve["size"].tolist() == [0, 1, 2, 3, 6]
     assert curve["faithfulness"].to_numpy() == pytest.approx([0, 0, 1, 1, 1], abs=0.01)
     by_score = scores.set_index("score")
     # A step between 1/6 and 2/6, halved by the trapezoid: 1/6 + 1/12 is missing.
     assert by_score.loc["CPR", "value"] == pytest.approx(0.75, abs=0.01)
     assert by_score.loc["CMD", "value"] == pytest.approx(0.25, abs=0.01)
-    backwards = circuit_tests.circuit_curve(run, ranking[::-1], shares=shares, **FAST)[1]
+    backwards = circuit_curves.circuit_curve(run, ranking[::-1], shares=shares, **FAST)[1]
     backwards = backwards.set_index("score")
     assert backwards.loc["CPR", "value"] < 0.3 and backwards.loc["CPR", "p"] > 0.5
+    assert scores["p"].max() < 0.5 and backwards.loc["CMD", "p"] > 0.5
     assert by_score.loc["CPR", "value"] >= by_score.loc["CPR", "null_high"] - 0.01
     assert by_score.loc["CMD", "value"] <= by_score.loc["CMD", "null_low"] + 0.01
 
@@ -150,7 +153,8 @@ def test_scores_are_told_on_the_units_that_were_not_searched():
         row = by_subset.loc[name]
         out = everything - (set(circuit) - subset)
         difference = run.knocked_out([out])[0, 0] - run.knocked_out([subset])[0, 0]
-        assert row["incompleteness"] == pytest.approx(abs(difference[~searched].mean()))
+        sign = np.sign(difference[searched].mean())
+        assert row["incompleteness"] == pytest.approx(sign * difference[~searched].mean())
         assert row["searched"] == pytest.approx(abs(difference[searched].mean()))
         assert row["n"] == 3
     assert frame["worst"].sum() == 1
@@ -188,11 +192,57 @@ def test_intervals_and_ratios_are_those_of_means():
     assert row["ci_low"] <= row["faithfulness"] <= row["ci_high"]
 
 
+def test_areas_of_a_curve_beyond_one_by_hand():
+    """Rankings of a random model: what they keep is more than the whole, or less than nothing."""
+    run = tiny_run()
+    curve, scores = circuit_curves.circuit_curve(run, run.components, shares=[0.3, 0.6], **FAST)
+    kept = [run.kept([run.components[:size]])[0, 0].mean() for size in (0, 5, 11, 18)]
+    kept = [(value - kept[0]) / (kept[-1] - kept[0]) for value in kept]
+    assert curve["faithfulness"].to_numpy() == pytest.approx(kept)
+    assert max(kept) > 1.01 or min(kept) < -0.01
+    area, missed = 0.0, 0.0
+    for i, width in enumerate((5, 6, 7)):
+        area += width / 18 * (kept[i] + kept[i + 1]) / 2
+        missed += width / 18 * (abs(1 - kept[i]) + abs(1 - kept[i + 1])) / 2
+    assert scores["score"].tolist() == ["CPR", "CMD"]
+    assert scores["value"].to_numpy() == pytest.approx([area, missed])
+
+
+def test_what_a_member_loses_by_hand():
+    """Of two members, with K empty or the other one, on the half that was not searched."""
+    run = tiny_run()
+    one, other = (0, 1), (2, 3)
+    names = np.random.default_rng(0).permutation(np.unique(run.units))[:2]
+    searched = np.isin(run.units, names)
+    both, alone, rest, none = run.kept([[one, other], [one], [other], []])[0]
+    losses = {"": both - rest, "L2H3": alone - none}
+    subset = max(losses, key=lambda k: abs(losses[k][searched].mean()))
+    sign = np.sign(losses[subset][searched].mean())
+    row = circuit_tests.circuit_minimality(run, [one, other], **FAST).set_index("component")
+    assert row.loc["L0H1", "subset"] == subset
+    assert row.loc["L0H1", "minimality"] == pytest.approx(sign * losses[subset][~searched].mean())
+
+
+def test_jaccard_of_resampled_circuits_by_hand():
+    rng = np.random.default_rng(3)
+    scores, units = rng.standard_normal((5, 6)), np.array([0, 0, 1, 2, 2, 3])
+    row, _ = circuit_curves.circuit_stability(
+        scores, [(0, h) for h in range(5)], 2, units, n_resamples=7, seed=4
+    )
+    found = []
+    for weights in resample_weights(units, 7, 4):
+        means = [abs(sum(w * x for w, x in zip(weights, of, strict=True))) for of in scores]
+        found.append(set(sorted(range(5), key=lambda c: -means[c])[:2]))
+    shares = [len(a & b) / len(a | b) for a, b in combinations(found, 2)]
+    assert row["jaccard"].item() == pytest.approx(np.mean(shares))
+    assert 0.2 < row["jaccard"].item() < 1
+
+
 def test_stability_of_clear_and_of_tied_rankings():
     components = [(0, h) for h in range(7)]
     rng = np.random.default_rng(0)
     clear = np.array([9.0, -8, 7, 0, 0, 0, 0])[:, None] + 0.1 * rng.standard_normal((7, 20))
-    row, members = circuit_tests.circuit_stability(clear, components, 3)
+    row, members = circuit_curves.circuit_stability(clear, components, 3)
     assert row["jaccard"].item() == 1 and row["low"].item() == 1
     assert members["chosen"].tolist() == [True] * 3 + [False] * 4
     assert members["share"].tolist() == [1.0] * 3 + [0.0] * 4
@@ -200,10 +250,10 @@ def test_stability_of_clear_and_of_tied_rankings():
     expected = sum(comb(3, k) * comb(4, 3 - k) / comb(7, 3) * k / (6 - k) for k in range(4))
     assert row["null_mean"].item() == pytest.approx(expected)
     noise = rng.standard_normal((7, 20))
-    unstable, _ = circuit_tests.circuit_stability(noise, components, 3)
+    unstable, _ = circuit_curves.circuit_stability(noise, components, 3)
     assert unstable["jaccard"].item() < 0.9
     # One unit holds all prompts: every resample is the same.
-    same, _ = circuit_tests.circuit_stability(noise, components, 3, units=np.zeros(20))
+    same, _ = circuit_curves.circuit_stability(noise, components, 3, units=np.zeros(20))
     assert same["jaccard"].item() == 1 and same["n"].item() == 1
 
 
@@ -221,10 +271,10 @@ def test_chunks_change_nothing():
     [
         (lambda r: circuit_tests.circuit_faithfulness(r, []), "empty"),
         (lambda r: circuit_tests.circuit_completeness(r, [(9, 0)]), "does not exist"),
-        (lambda r: circuit_tests.circuit_curve(r, r.components[1:]), "orders all 18"),
-        (lambda r: circuit_tests.circuit_curve(r, r.components, shares=[1.5]), "between 0 and 1"),
-        (lambda r: circuit_tests.circuit_stability(np.ones((3, 4)), [(0, 1)], 1), "1 components"),
-        (lambda r: circuit_tests.circuit_stability(np.ones((1, 4)), [(0, 1)], 1), "no choice"),
+        (lambda r: circuit_curves.circuit_curve(r, r.components[1:]), "orders all 18"),
+        (lambda r: circuit_curves.circuit_curve(r, r.components, shares=[1.5]), "between 0 and 1"),
+        (lambda r: circuit_curves.circuit_stability(np.ones((3, 4)), [(0, 1)], 1), "1 components"),
+        (lambda r: circuit_curves.circuit_stability(np.ones((1, 4)), [(0, 1)], 1), "no choice"),
     ],
 )
 def test_wrong_calls_get_one_clear_sentence(call, says):

@@ -97,6 +97,25 @@ def test_aligned_heads_keep_their_own_values_where_nothing_corresponds(site, by_
         assert row.value == pytest.approx(expected, abs=1e-10)
 
 
+def test_a_shifted_partner_counts_as_a_change_before_the_first_differing_token():
+    """Same tokens, but the activation of position 2 is put at position 1, the other way at 2."""
+    model, tokens = tiny_model(), tiny_tokens(3, 6)
+    pairs = Pairs(tokens, tokens[:, :5], aligned={0: 0, 2: 1, 5: 4})
+    assert pairs.first_changes("denoise").tolist() == [1, 1, 1]
+    assert pairs.first_changes("noise").tolist() == [2, 2, 2]
+    _, cache = model.run_with_cache(tokens)
+    frame = patching.patch_residual(
+        model, pairs, [logit_diff(CORRECT, INCORRECT, 5)], layers=[1], positions=[1]
+    )
+
+    def change(activation):
+        activation[:, 1] = cache["resid_pre", 1][:, 2]
+
+    expected = hooked(model, tokens[:, :5], "blocks.1.hook_resid_pre", change, 4).mean()
+    assert frame["value"].item() == pytest.approx(expected, abs=1e-10)
+    assert abs(frame["effect"].item()) > 1e-3
+
+
 def test_aligned_paths_send_only_what_corresponds():
     model, pairs = tiny_model(), uneven_pairs()
     base, source, partner = runs(pairs, "denoise")
