@@ -26,6 +26,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/analogies.py --gensim $(VENV)/gensim
 	$(BIN)/python benchmarks/circuits.py
 	$(BIN)/python benchmarks/patching.py
+	$(BIN)/python benchmarks/attribution.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -118,7 +118,8 @@ def source_attribution(
     Raises:
         InputError: as `direct_attribution`, or a head that does not exist.
 
-    Cost: one forward pass, and `prompt * pos * n_heads * d_head` per layer.
+    Cost: one forward pass, and `prompt * pos * n_heads * d_head` per layer. Memory: the patterns
+    of the layers asked for, `prompt * n_heads * pos**2` numbers each.
     """
     tokens, position = check_prompts(model, tokens, position)
     wanted = check_heads(model, heads)

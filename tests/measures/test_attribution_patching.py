@@ -9,6 +9,7 @@ from oracles.tiny import PRIMES, tiny_model, tiny_tokens
 from interp import planted
 from interp.core import InputError
 from interp.measures.attribution_patching import (
+    _by_key,
     approximation_quality,
     cell_name,
     compare_with_exact,
@@ -113,6 +114,7 @@ def exact_here(model, pairs, site, by_position, qk_fix, layer=2):
     exact = patch_heads(model, pairs, [METRIC], site=site, heads=heads, by_position=by_position)
     compared = compare_with_exact(estimates, exact)
     assert len(compared) == len(exact) and exact["effect"].abs().max() > 0.1
+    assert compared["miss"].notna().all()
     return compared
 
 
@@ -141,6 +143,20 @@ def test_the_fix_sees_through_a_saturated_head():
         assert fixed["miss"].abs().max() < 1e-9 * max(1, scale)
         plain = exact_here(model, pairs, "k", by_position, qk_fix=False)
         assert plain["miss"].abs().max() > 0.5 * scale
+
+
+def test_a_key_that_has_all_attention_to_the_last_digit_can_lose_it():
+    """One query, five keys, and a gap of 60 nats; each key patched alone, by plain softmax."""
+    generator = torch.Generator().manual_seed(0)
+    own = torch.tensor([60.0, 0.5, -1.0, 0.0, -torch.inf], dtype=torch.float64)
+    other = torch.tensor([-20.0, 3.0, 80.0, 0.0, -torch.inf], dtype=torch.float64)
+    gradient = torch.randn(5, generator=generator, dtype=torch.float64)
+    found = _by_key(*(x.view(1, 1, 1, 5) for x in (own, other)), gradient.view(1, 1, 1, 1, 5))
+    for key in range(5):
+        patched = own.clone()
+        patched[key] = other[key]
+        expected = gradient @ (patched.softmax(-1) - own.softmax(-1))
+        assert found[0, 0, 0, key].item() == pytest.approx(expected.item(), abs=1e-12)
 
 
 def test_graddrop_leaves_out_what_one_layer_writes_at_a_time():

@@ -8,7 +8,7 @@ from oracles.tiny import tiny_model, tiny_tokens
 from interp import planted
 from interp.core import InputError
 from interp.measures.attribution import direct_attribution
-from interp.measures.erasure import attribution_against_ablation
+from interp.measures.erasure import _compared, attribution_against_ablation
 
 TARGET, CONTRAST, POS = torch.tensor([3, 5, 9]), torch.tensor([7, 8, 1]), 5
 
@@ -106,6 +106,14 @@ def test_the_limit_decides_and_an_interval_around_zero_acquits():
     straddles = (frame["ci_low"] < 0) & (frame["ci_high"] > 0)
     assert straddles.any() and not frame.loc[straddles, "disagrees"].any()
     assert frame.loc[~straddles, "disagrees"].all()
+
+
+def test_verdicts_by_hand():
+    shares = np.array([[2.0], [0.1], [1.0], [1.0], [-3.0]])
+    effects = np.array([[0.0], [1.5], [-1.0], [0.8], [-1.0]])
+    frame = _compared(shares, effects, 0.5, np.arange(1), seed=0)
+    assert frame["verdict"].tolist() == ["erased", "indirect", "opposite", "agree", "erased"]
+    assert frame["difference"].tolist() == pytest.approx([2, -1.4, 2, 0.2, -2])
 
 
 @pytest.mark.parametrize(
