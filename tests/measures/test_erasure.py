@@ -93,6 +93,19 @@ def test_a_head_that_works_through_another_is_called_indirect():
     assert verdicts[1, 0] == "agree" and frame["ablation"][1, 0] > 3
 
 
+def test_a_planted_copy_head_does_what_its_share_says_and_nothing_else_does_anything():
+    made = planted.plant("copy")
+    prompts = made.prompts("copy:random")
+    pos = int((prompts.answers >= 0).all(0).nonzero()[-1])
+    frame = attribution_against_ablation(
+        made.model, prompts.tokens, prompts.answers[:, pos], prompts.rivals[:, pos], pos
+    ).set_index(["layer", "head"])
+    (copier,) = [answer.at for answer in made.key.heads if answer.effect]
+    assert frame.loc[copier, "ablation"] > 3
+    assert frame["difference"].abs().max() < 1e-6 and not frame["disagrees"].any()
+    assert frame.drop(copier)[["attribution", "ablation"]].abs().max(axis=None) < 1e-9
+
+
 def test_the_limit_decides_and_an_interval_around_zero_acquits():
     model, tokens = tiny_model(), tiny_tokens(3, 7)
     frame = attribution_against_ablation(model, tokens, TARGET, CONTRAST, POS, limit=0.5)
