@@ -141,7 +141,7 @@ def test_the_module_and_the_script_are_the_same_command():
 @pytest.mark.parametrize(
     "words, complaint",
     [
-        ([], "one of {list, run, report, compare, generate, train, verify}"),
+        ([], "one of {list, run, report, compare, generate, probe, train, verify}"),
         (["lst"], "lst"),
         (["run"], "STUDY"),
         (["run", "heads"], "no study is called 'heads'"),
