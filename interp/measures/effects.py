@@ -5,7 +5,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from interp.measures.resampling import resample_weights
-from interp.measures.statistics import N_RESAMPLES
+from interp.measures.statistics import MIN_UNITS, N_RESAMPLES
 
 MIN_DIFFERENCE = 0.1  # of the metric between the runs; below it a fraction of it means nothing
 
@@ -34,8 +34,10 @@ def effects_frame(
         `value`, `effect` (value minus that of the run that was patched), `ci_low`, `ci_high` (of
         the effect), `recovered_fraction` (0 corrupted, 1 clean; the ratio of means, since single
         prompts may have a difference near 0) with `fraction_low`, `fraction_high`, all three NaN
-        where the runs differ by less than `MIN_DIFFERENCE`; `n` (units).
+        where the runs differ by less than `MIN_DIFFERENCE`; `n` (units). With fewer than
+        `MIN_UNITS` units the ends of the intervals are NaN: they would mean nothing.
     """
+    n_units = len(np.unique(units))
     weights = resample_weights(units, n_resamples, seed)
     difference = clean - corrupted
     effects = values - start
@@ -49,7 +51,9 @@ def effects_frame(
     fractions = {"recovered_fraction": recovered, "fraction_low": low, "fraction_high": high}
     for name, column in fractions.items():
         frame[name] = column if known else np.nan
-    frame["n"] = len(np.unique(units))
+    if n_units < MIN_UNITS:
+        frame[["ci_low", "ci_high", "fraction_low", "fraction_high"]] = np.nan
+    frame["n"] = n_units
     return frame
 
 

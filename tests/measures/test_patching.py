@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from oracles.tiny import PRIMES, tiny_model, tiny_tokens
 
@@ -180,8 +181,21 @@ def test_recovered_fractions_run_from_corrupted_to_clean_in_both_directions():
         ).set_index("pos")
         assert close(frame.loc[6, "recovered_fraction"], at_the_end)
         assert close(frame.loc[5, "recovered_fraction"], 1.0 - at_the_end)
-        assert frame.loc[6, "ci_low"] <= frame.loc[6, "effect"] <= frame.loc[6, "ci_high"]
         assert frame.loc[5, "effect"] == 0
+        assert frame["ci_low"].isna().all()  # three prompts give no interval
+
+
+def test_intervals_are_those_of_scipy_s_percentile_bootstrap():
+    rng = np.random.default_rng(3)
+    values, start = rng.normal(size=(2, 40)), rng.normal(size=40)
+    zero, one = np.zeros(40), np.ones(40)
+    frame = patching.effects_frame(values, start, one, zero, units=np.arange(40), n_resamples=9999)
+    for row, of_cell in zip(frame.itertuples(), values - start, strict=True):
+        expected = scipy.stats.bootstrap(
+            (of_cell,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(0)
+        ).confidence_interval
+        assert [row.ci_low, row.ci_high] == pytest.approx([*expected], abs=0.02)
+        assert row.effect == pytest.approx(of_cell.mean())
 
 
 def test_runs_that_hardly_differ_give_effects_but_no_fractions():
