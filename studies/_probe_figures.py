@@ -54,8 +54,8 @@ def _next_token(asked: "Probe", tables: Tables) -> FigurePart:
         question="What comes next?",
         picture=plots.next_tokens(tables["next_tokens"].frame),
         alt=Sentence(
-            "Bars of the likeliest next tokens. The first is “{best}” with {most:.3f}; “{target}” "
-            "has {target_probability:.3f} and “{contrast}” {contrast_probability:.3f}.",
+            "A point for each of the likeliest next tokens. The first is “{best}” with {most:.3f}; "
+            "“{target}” has {target_probability:.3f} and “{contrast}” {contrast_probability:.3f}.",
             **cells,
             **best,
         ),
@@ -70,7 +70,7 @@ def _next_token(asked: "Probe", tables: Tables) -> FigurePart:
         tables=("next_tokens", "tokens", "overview", "left_out"),
         how_to_read="The open mark is the probability of the same token when the prompt is taken "
         "away: what the model says anyway. In the viewer, temperature, top-k and top-p change the "
-        "bars. What this report leaves out stands in the last table, with the reason.",
+        "probabilities. What this report leaves out stands in the last table, with the reason.",
         change_our_mind=Sentence(
             "The same preference without the prompt: there the difference is "
             "{logit_diff_without_prompt:.2f}.",

@@ -17,7 +17,9 @@ from interp.reporting.results import Cell, Sentence, StudyResult, Table
 from studies import StudyConfig, _corruption, _pairs, provenance
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from torch import Tensor
 
     from interp.core import HookedGPT
     from interp.measures.patching import Metric, Pairs
@@ -27,7 +29,8 @@ QUESTION = "Which parts of the model decide between two next tokens of one promp
 N_TOP = 10  # next tokens
 N_PARTS = 14  # parts with a bar of their own
 N_HEADS = 2  # heads whose scores are split
-N_ROLE_PROMPTS = 24
+N_ROLE_PROMPTS = 24  # of random tokens
+LARGE = 50_000_000  # parameters; above, roles are left to the study of head roles
 FEW_HEADS = 200  # heads whose roles are looked for
 Progress = Callable[[str, int, int], None]
 
@@ -269,8 +272,8 @@ def _roles(model: "HookedGPT", config: Config) -> tuple[dict[str, str], str]:
     from interp import measures
     from studies import _prompts
 
-    if model.config.n_layers * model.config.n_heads > FEW_HEADS:
-        return {}, f"roles are looked for in models of at most {FEW_HEADS} heads"
+    if model.n_params > LARGE:
+        return {}, "not looked for in a model of this size; the study head_roles does"
     try:
         prompts = _prompts.random_prompts(model, N_ROLE_PROMPTS, config.seed)
         suite = measures.suite_of(prompts, _prompts.bos_of(model), seed=config.seed)
@@ -312,11 +315,10 @@ def _lens(asked: Probe, config: Config, tables: dict[str, Table]) -> dict[str, T
     shuffled = read(ShuffledLens(plain, config.seed), [last])
     ends = cells[cells["pos"] == last].reset_index(drop=True)
     ends["shuffled_nats"] = shuffled["difference_nats"].to_numpy()
-    of_contrast = read_lens(model, tokens, target=asked.contrast)
-    for name in ("probability", "rank"):
-        cells[f"contrast_{name}"] = of_contrast[name].to_numpy()
-    best = _top_probability(model, tokens, cells)
-    cells = cells.assign(top=best, top_token=[asked.named(int(t)) for t in cells["top_token"]])
+    further = _further_readings(model, tokens, asked.contrast)
+    cells = cells.assign(
+        **further, top_token=[asked.named(int(token)) for token in cells["top_token"]]
+    )
     known = ["row", "label", "pos", "top_token", "top", "probability", "rank", "entropy_nats",
              "kl_nats", "difference_nats", "contrast_probability", "contrast_rank"]  # fmt: skip
     of_end = ["row", "label", "probability", "rank", "difference_nats", "shuffled_nats"]
@@ -329,18 +331,34 @@ def _lens(asked: Probe, config: Config, tables: dict[str, Table]) -> dict[str, T
     }  # fmt: skip
 
 
-def _top_probability(model: "HookedGPT", tokens: Any, cells: "pd.DataFrame") -> list[float]:
-    """Probability of the best token in each cell: the lens asked about that very token."""
+def _further_readings(
+    model: "HookedGPT", tokens: "Tensor", contrast: int
+) -> dict[str, "np.ndarray"]:
+    """Probability of the best token, and probability and rank of the contrast, cell by cell."""
+    import numpy as np
     import torch
 
-    from interp.measures.lenses import read_lens
+    from interp.measures.lenses import LogitLens, depths_of
 
-    found = []
-    for depth, rows in cells.groupby("depth", sort=True):
-        best = torch.tensor([rows["top_token"].tolist()], device=tokens.device)
-        read = read_lens(model, tokens, target=best, depths=[int(depth)])
-        found += read["probability"].tolist()
-    return found
+    lens, depths = LogitLens(model), depths_of(model)
+    found: dict[str, list[np.ndarray]] = {
+        "top": [],
+        "contrast_probability": [],
+        "contrast_rank": [],
+    }
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens, [d.hook for d in depths], return_type=None)
+        for depth in depths:
+            logits = lens.logits(cache[depth.hook][0], depth)
+            asked, total = logits[:, contrast], logits.logsumexp(-1)
+            readings = {
+                "top": (logits.amax(-1) - total).exp(),
+                "contrast_probability": (asked - total).exp(),
+                "contrast_rank": (logits > asked[:, None]).sum(-1) + 1,
+            }
+            for name, values in readings.items():
+                found[name].append(values.double().cpu().numpy())
+    return {name: np.concatenate(values) for name, values in found.items()}
 
 
 def _attribution(asked: Probe, config: Config, tables: dict[str, Table]) -> dict[str, Table]:

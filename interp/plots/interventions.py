@@ -220,7 +220,7 @@ def head_effects(frame: pd.DataFrame, ax: Axes | None = None) -> Figure:
     names, ways = list(dict.fromkeys(frame["name"])), list(dict.fromkeys(frame["way"]))
     marks = ("o", "s", "^", "D", "v", "P")
     with figure_style("whitegrid"):
-        made, ax = axes_of(ax, 8.6, 1.8 + (0.16 * len(ways) + 0.14) * len(names))
+        made, ax = axes_of(ax, 8.6, 1.7 + (0.1 * len(ways) + 0.12) * len(names))
         for number, way in enumerate(ways):
             rows = frame[frame["way"] == way]
             shift = (number - (len(ways) - 1) / 2) * 0.78 / len(ways)

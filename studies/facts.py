@@ -1,0 +1,59 @@
+"""Which part of the model knows a fact, and which brings it to where it is asked for?
+
+The louvre is in: paris, not oslo. The other version of a prompt names another sight (another
+country, for models that read English), whose city is the wrong answer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from interp.reporting.results import StudyResult
+from studies import StudyConfig, _circuit_study
+
+if TYPE_CHECKING:
+    from interp.core import HookedGPT
+
+NAME = "facts"
+
+
+@dataclass(frozen=True)
+class Config(StudyConfig):
+    """Options of the study."""
+
+    n_prompts: int = _circuit_study.N_PROMPTS
+    """Prompts in two versions; large models get fewer."""
+
+
+def run(
+    model: "HookedGPT", config: Config, progress: Callable[[str, int, int], None] | None = None
+) -> StudyResult:
+    """Traces facts from the word that they are about to the place where they are asked for.
+
+    Args:
+        model: of the small language, or one that reads English.
+        config: the options.
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    Raises:
+        NotApplicable: no prompts are known for the model, or its stream is no sum.
+    """
+    from studies import _circuit_study_figures as figures
+
+    pairs = _circuit_study.prompts_of(model, NAME, config)
+    circuit = _circuit_study.measured(model, pairs, config, progress)
+    finding = figures.head_finding(
+        120,
+        circuit.tables,
+        "brings facts to where they are asked for",
+        "The model does not know these facts",
+    )
+    return figures.result(NAME, model, config, circuit, (finding,))
+
+
+if __name__ == "__main__":
+    import sys
+
+    from interp.cli import main
+
+    raise SystemExit(main(["run", NAME, *sys.argv[1:]]))
