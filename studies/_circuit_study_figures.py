@@ -245,6 +245,11 @@ def ways(frame: "pd.DataFrame", names: dict[str, str]) -> "pd.DataFrame":
     return kept.assign(way=kept["way"].map(names))
 
 
+def finite(value: float) -> float | None:
+    """None where there is no number, as for an interval from too few units."""
+    return float(value) if np.isfinite(value) else None
+
+
 def head_finding(claim: int, tables: Tables, what: str, unless: str) -> Finding:
     """Whether the best head does it on prompts that it was not chosen on.
 
@@ -259,6 +264,8 @@ def head_finding(claim: int, tables: Tables, what: str, unless: str) -> Finding:
     known = knows(tables)
     agree = row["n_ablations"] >= 2
     verdict = "holds" if known and row["passes"] and agree else "undecided" if known else "fails"
+    if not np.isfinite([overview["right_low"], row["denoise_low"]]).all():
+        verdict = "undecided"  # too few units for an interval
     said = Sentence(
         "{name} " + what + ": patched in, it brings {denoise:.2f} of {whole:.2f} logits back (95 % "
         "interval {denoise_low:.2f} to {denoise_high:.2f}, {n} units that it was not chosen on), "
@@ -276,9 +283,9 @@ def head_finding(claim: int, tables: Tables, what: str, unless: str) -> Finding:
         said.text(tables),
         value=row["denoise"] if known else overview["right"],
         unit="logits brought back by the best head" if known else "share right",
-        ci_low=row["denoise_low"] if known else overview["right_low"],
-        ci_high=row["denoise_high"] if known else overview["right_high"],
-        null=(row["null"] if np.isfinite(row["null"]) else None) if known else 0.5,
+        ci_low=finite(row["denoise_low"] if known else overview["right_low"]),
+        ci_high=finite(row["denoise_high"] if known else overview["right_high"]),
+        null=finite(row["null"]) if known else 0.5,
         null_name="heads drawn at random" if known else "chance",
         n=row["n"] if known else overview["n_units"],
         figure="confirmed",

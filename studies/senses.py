@@ -240,9 +240,9 @@ def _values(tables: dict[str, Table]) -> Finding:
         said.text(tables),
         value=row["v"],
         unit="logits brought back by values alone",
-        ci_low=row["v_low"],
-        ci_high=row["v_high"],
-        null=row["null"] if np.isfinite(row["null"]) else None,
+        ci_low=figures.finite(row["v_low"]),
+        ci_high=figures.finite(row["v_high"]),
+        null=figures.finite(row["null"]),
         null_name="values of heads drawn at random",
         n=row["n"],
         figure="routes",
@@ -275,9 +275,13 @@ def _after(tables: dict[str, Table]) -> Finding:
 def _high_scores(tables: dict[str, Table]) -> Finding:
     from studies import _circuit_study_figures as figures
 
-    row: Any = tables["reflected"].frame.iloc[0]
+    from interp.measures.statistics import MIN_UNITS
+
+    row: Any = tables["reflected"].frame.iloc[0].copy()
     above = row["ci_low"] > row["shuffled"]
     verdict = "holds" if above and row["ci_low"] > 0.5 else "imprecise" if above else "fails"
+    if row["n"] < MIN_UNITS:
+        verdict, row["ci_low"], row["ci_high"] = "undecided", np.nan, np.nan
     said = Sentence(
         "Keys with more attention contribute more along the answer: rank correlation "
         "{correlation:.2f} (95 % interval {ci_low:.2f} to {ci_high:.2f}), {shuffled:.2f} with the "
@@ -290,8 +294,8 @@ def _high_scores(tables: dict[str, Table]) -> Finding:
         said.text(tables),
         value=row["correlation"],
         unit="rank correlation of attention and contribution",
-        ci_low=row["ci_low"],
-        ci_high=row["ci_high"],
+        ci_low=figures.finite(row["ci_low"]),
+        ci_high=figures.finite(row["ci_high"]),
         null=row["shuffled"],
         null_name="attention dealt out anew among the keys",
         n=row["n"],

@@ -84,7 +84,7 @@ def lens_reading(cells: pd.DataFrame, ends: pd.DataFrame, tokens: Sequence[str])
     table = cells.pivot(index="row", columns="pos", values="probability")
     words = cells.pivot(index="row", columns="pos", values="top_token")
     n_rows, n_pos = table.shape
-    few = n_rows * n_pos <= _MOST_PRINTED * 2 and n_pos <= 18
+    few = n_rows * n_pos <= _MOST_PRINTED * 3 and n_pos <= 18
     with figure_style():
         made = figure(9.4, 1.9 + 0.27 * n_rows)
         left, right = made.subplots(1, 2, width_ratios=(3.2, 1))

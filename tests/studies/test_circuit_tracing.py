@@ -99,6 +99,13 @@ def test_a_model_that_knows_nothing_is_said_to(small):
     assert all(figure.uninformative for figure in result.figures)
 
 
+def test_few_units_give_no_interval_and_no_verdict(small):
+    result = senses.run(small, senses.Config(limit=8))
+    by_claim = {finding.claim: finding for finding in result.findings}
+    for claim in (84, 87):
+        assert by_claim[claim].verdict == "undecided" and by_claim[claim].ci_low is None
+
+
 def test_a_cue_after_the_word_changes_nothing_before_it(small):
     pairs = _pairs.answer_pairs(small, "senses", 12)
     frame = senses._cue_after(small, pairs).frame.set_index("cue")
