@@ -273,9 +273,8 @@ def _after(tables: dict[str, Table]) -> Finding:
 
 
 def _high_scores(tables: dict[str, Table]) -> Finding:
-    from studies import _circuit_study_figures as figures
-
     from interp.measures.statistics import MIN_UNITS
+    from studies import _circuit_study_figures as figures
 
     row: Any = tables["reflected"].frame.iloc[0].copy()
     above = row["ci_low"] > row["shuffled"]
