@@ -8,6 +8,7 @@ from interp._lazy import lazy
 _HOME = {
     "TextTokenizer": "interp.loading.tokenizer",
     "WordVectors": "interp.loading.word_vectors",
+    "load_lens": "interp.loading.lens_files",
     "load_model": "interp.loading.load",
     "model_names": "interp.loading.names",
     "read_analogies": "interp.loading.word_lists",
@@ -16,6 +17,7 @@ _HOME = {
     "read_rated_pairs": "interp.loading.word_lists",
     "read_word2vec": "interp.loading.word_vectors",
     "save": "interp.loading.saving",
+    "save_lens": "interp.loading.lens_files",
     "weights_hash": "interp.loading.provenance",
     "write_analogies": "interp.loading.word_lists",
     "write_parquet": "interp.loading.word_vectors",

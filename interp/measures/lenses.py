@@ -17,6 +17,7 @@ from torch import Tensor
 
 from interp.core import HookedGPT, InputError, hook_name
 from interp.measures.lens_readings import READINGS, LogitsAt, readings, row_chunks
+from interp.measures.statistics import bootstrap_interval
 
 _STREAM_BYTES = 48 * 2**20  # streams of the prompts that are run together
 
@@ -263,6 +264,71 @@ def read_heads(
     keys = pd.DataFrame({"layer": layer, "head": range(-1, model.config.n_heads)})
     asked = _Asked(model, tokens, target, contrast, positions)
     return _read(model, tokens, asked, [before, z], sources, keys)
+
+
+@torch.no_grad()
+def lens_trust(
+    model: HookedGPT,
+    tokens: Int[Tensor, "batch pos"],
+    lenses: Sequence[LogitLens],
+    depths: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """How far each lens is from the model's own answer, for each prompt.
+
+    Args:
+        model: any HookedGPT.
+        tokens: a text that no lens was fitted on.
+        lenses: with names of their own.
+        depths: as in `read_lens`; those between blocks unless given.
+
+    Returns:
+        One row per prompt, lens and depth: `prompt`, `lens`, `depth`, `layer`, `part`, and means
+        over positions of `kl_nats` (KL(model ‖ lens)), `agrees` (share of positions with the same
+        best token) and `surprisal_nats` (loss at the next token).
+
+    Raises:
+        InputError: two lenses of one name, or as `read_lens`.
+
+    Cost: as `read_lens` for each lens; the model's own answers are formed once.
+    """
+    names = [lens.name for lens in lenses]
+    if len(set(names)) < len(names):
+        raise InputError(f"lenses need names of their own, but these came: {', '.join(names)}")
+    chosen = _chosen_depths(model, layer_depths(model) if depths is None else depths)
+    keys = pd.DataFrame(
+        [(lens.name, d.index, d.layer, d.part) for lens in lenses for d in chosen],
+        columns=["lens", "depth", "layer", "part"],
+    )
+    each = _read(
+        model, tokens, _Asked(model, tokens, None, None, None), [d.hook for d in chosen],
+        lambda cache: [Source(lens, d, cache(d.hook)) for lens in lenses for d in chosen], keys,
+    )  # fmt: skip
+    by = ["prompt", *keys.columns]
+    return (
+        each.groupby(by, sort=False)[["kl_nats", "agrees", "surprisal_nats"]].mean().reset_index()
+    )
+
+
+def trust_summary(trust: pd.DataFrame, n_resamples: int = 1999, seed: int = 0) -> pd.DataFrame:
+    """Means over prompts with their 95 % intervals.
+
+    Args:
+        trust: from `lens_trust`.
+        n_resamples: of the bootstrap over prompts.
+        seed: of the resamples.
+
+    Returns:
+        One row per lens and depth: `lens`, `depth`, `layer`, `part`, and `kl_nats`, `agrees`,
+        `surprisal_nats`, each with `_low` and `_high`, and `n` prompts.
+    """
+    keys = ["lens", "depth", "layer", "part"]
+    frame = trust[keys].drop_duplicates().reset_index(drop=True)
+    for name in ("kl_nats", "agrees", "surprisal_nats"):
+        each = trust[name].to_numpy(float).reshape(-1, len(frame))
+        frame[name] = each.mean(0)
+        low, high = bootstrap_interval(each, n_resamples, seed)
+        frame[f"{name}_low"], frame[f"{name}_high"] = low, high
+    return frame.assign(n=trust["prompt"].nunique())
 
 
 class Source(NamedTuple):
