@@ -58,7 +58,6 @@ def steering_tables(model: "HookedGPT", W_E: "np.ndarray", words: Material, size
             _gains(frame, sizes),
             "The same at alpha = 1, minus random directions of equal length, by pair (logits)",
         ),
-        "steering_prompts": Table(frame, "Every prompt", in_page=False),
     }
 
 

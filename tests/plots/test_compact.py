@@ -41,7 +41,7 @@ def test_few_colours_look_the_same_in_fewer_bytes():
     off = abs(pixels(few) - pixels(full))
     assert off.mean() < 0.3
     assert np.percentile(off.max(axis=-1), 99) <= 8
-    assert len(np.unique(pixels(few).reshape(-1, 3), axis=0)) <= 256
+    assert len(np.unique(pixels(few).reshape(-1, 3), axis=0)) <= 128
     assert len(few) < 0.6 * len(full)
     assert few == few_colours(full)
 
