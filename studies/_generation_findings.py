@@ -11,9 +11,16 @@ HALF = 0.5  # of real text: what text within the recommended temperatures must k
 
 def findings(tables: dict[str, Table]) -> tuple[Finding, ...]:
     """One finding per claim."""
+    exchange = (
+        [_identity(tables, 3, 4, "A changed vector leaves what MLPs write elsewhere as it was")]
+        if len(tables["identities"].frame) > 4
+        else []
+    )
     return (
         _identity(tables, 1, 0, "Reading only the new token gives the logits of reading all again"),
         _sampled(tables),
+        *exchange,
+        _identity(tables, 4, 3, "A changed token leaves all logits before it as they were"),
         _identity(
             tables,
             5,
@@ -32,20 +39,23 @@ def findings(tables: dict[str, Table]) -> tuple[Finding, ...]:
 
 
 def _identity(tables: dict[str, Table], claim: int, row: int, what: str) -> Finding:
-    """Claims 5 and 9 leave something out, which the wrong way shows."""
+    """Claims 5 and 9 leave something out, which the wrong way shows; claim 4 is wrong."""
     found = tables["identities"].frame.iloc[row]
     endings = {
         1: "",
+        3: " So attention alone carries information between positions.",
+        4: " A token is related to itself and to earlier ones only.",
         5: " While generating only the last position is used.",
         9: " The claim leaves out the division by √d_head and the mask.",
     }
     right = found["deviation"] <= found["tolerance"]
+    verdicts = {1: "holds", 3: "holds", 4: "fails"}
     return Finding(
         claim,
-        ("holds" if claim == 1 else "imprecise") if right else "fails",
+        verdicts.get(claim, "imprecise") if right else {4: "holds"}.get(claim, "fails"),
         Sentence(
-            what + ", within {deviation:.1e} ({own:.1e} in the model's own precision); done wrong "
-            "({wrong_formula}) it is {wrong:.1e} off." + endings[claim],
+            what + ", within {deviation:.1e} ({own:.1e} in the model's own precision); the "
+            "control ({wrong_formula}) is {wrong:.1e} off." + endings[claim],
             deviation=Cell("identities", row, "deviation"),
             own=Cell("identities", row, "own_deviation"),
             wrong_formula=Cell("identities", row, "wrong_formula"),

@@ -36,7 +36,8 @@ def generation_identities(
         prefixes: positions at which one pass is compared with passes over prefixes.
 
     Returns:
-        One row per identity: `formula`, `deviation` (largest absolute difference), `precision` in
+        One row per identity (the last one only for models with MLPs): `formula`, `deviation`
+        (largest absolute difference), `precision` in
         which it was computed, `own_deviation` (in the model's own precision), `tolerance` (for
         `deviation`), `wrong_formula`, `wrong_deviation` (largest difference of the wrong one), `n`
         (prompts; heads for attention).
@@ -63,7 +64,9 @@ def generation_identities(
 
 
 def _identities(model: "HookedGPT", tokens: Tensor, prefixes: int) -> list[dict]:
-    return [_cached(model, tokens), _one_pass(model, tokens, prefixes), _attention(model, tokens)]
+    rows = [_cached(model, tokens), _one_pass(model, tokens, prefixes), _attention(model, tokens)]
+    rows.append(_later_token(model, tokens))
+    return rows if model.config.attn_only else [*rows, _mlp_alone(model, tokens)]
 
 
 def _row(formula: str, deviation: float, wrong_formula: str, wrong: float, n: int) -> dict:
@@ -114,6 +117,63 @@ def _one_pass(model: "HookedGPT", tokens: Tensor, prefixes: int) -> dict:
         "the same without the causal mask",
         _gap(unmasked[:, ends], one_by_one),
         len(tokens),
+    )
+
+
+def _later_token(model: "HookedGPT", tokens: Tensor) -> dict:
+    """Logits before a token that is changed; wrong: the same without the causal mask."""
+    pos = tokens.shape[1] // 2
+    other = tokens.clone()
+    other[:, pos] = (other[:, pos] + 1) % model.config.d_vocab
+    leak, unmasked = (
+        _gap(model(tokens, mask=mask)[:, :pos], model(other, mask=mask)[:, :pos])
+        for mask in (None, "none")
+    )
+    return _row(
+        "logits before a changed token = before",
+        leak,
+        "the same without the causal mask",
+        unmasked,
+        len(tokens),
+    )
+
+
+def _mlp_alone(model: "HookedGPT", tokens: Tensor) -> dict:
+    """What MLPs write at other positions when one position's vector is changed.
+
+    Wrong: what attention writes at the later positions, which does change.
+    """
+    pos = tokens.shape[1] // 2
+    others = [i for i in range(tokens.shape[1]) if i != pos]
+    names = [f"blocks.{layer}.hook_resid_pre" for layer in range(model.config.n_layers)]
+    _, cache = model.run_with_cache(tokens, names, return_type=None)
+    deviation = moved = 0.0
+    for name, block in zip(names, model.blocks, strict=True):
+        changed = cache[name].clone()
+        changed[:, pos] = -changed[:, pos]
+        written = []
+        for resid in (cache[name], changed):
+            read = block.ln2(resid) if model.config.norm == "pre" else resid
+            written.append(block.mlp(read))
+        deviation = max(deviation, _gap(written[0][:, others], written[1][:, others]))
+        written = []
+        for resid in (cache[name], changed):
+            seen: list[Tensor] = []
+            layer = int(name.split(".")[1])
+            model.run_with_hooks(
+                resid,
+                [(f"blocks.{layer}.hook_attn_out", lambda out, _, seen=seen: seen.append(out))],
+                start_at_layer=layer,
+                stop_at_layer=layer + 1,
+            )
+            written.append(seen[0])
+        moved = max(moved, _gap(written[0][:, pos + 1 :], written[1][:, pos + 1 :]))
+    return _row(
+        "MLP at other positions than a changed one = before",
+        deviation,
+        "attention at later positions",
+        moved,
+        model.config.n_layers,
     )
 
 

@@ -201,9 +201,12 @@ def test_identities_hold_in_float64_and_wrong_ones_do_not(model):
     frame = measures.generation_identities(model, tiny_tokens(2, 9))
     assert (frame["deviation"] < 1e-10).all()
     assert (frame["wrong_deviation"] > 0.01).all()
-    assert frame["precision"].tolist() == ["float64"] * 3
+    assert frame["precision"].tolist() == ["float64"] * 5
     assert frame["own_deviation"].tolist() == frame["deviation"].tolist()
-    assert frame["n"].tolist() == [2, 2, 15]
+    assert frame["n"].tolist() == [2, 2, 15, 2, 3]
+    assert frame["deviation"].tolist()[3:] == [0, 0]  # no path, not a small effect
+    without = measures.generation_identities(tiny_model(d_mlp=0), tiny_tokens(2, 9))
+    assert len(without) == 4
 
 
 def test_wrong_ways_are_what_they_are_called(model):
@@ -217,6 +220,18 @@ def test_wrong_ways_are_what_they_are_called(model):
     assert wrong[1] == pytest.approx(
         (seeing - model.loss(tokens, per_token=True)).abs().max().item()
     )
+    other = tokens.clone()
+    other[0, 3] = (tokens[0, 3] + 1) % model.config.d_vocab
+    leak = (model(tokens, mask="none") - model(other, mask="none"))[0, :3]
+    assert wrong[3] == pytest.approx(leak.abs().max().item())
+
+
+def test_an_mlp_that_mixed_positions_would_be_noticed(model, monkeypatch):
+    mlp = type(model.blocks[0].mlp)
+    alone = mlp.forward
+    monkeypatch.setattr(mlp, "forward", lambda self, x: alone(self, x + x.mean(1, keepdim=True)))
+    frame = measures.generation_identities(model, tiny_tokens(2, 9))
+    assert frame["deviation"][4] > 0.01
 
 
 def test_a_model_in_its_own_precision_is_checked_in_both():

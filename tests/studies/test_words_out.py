@@ -18,7 +18,7 @@ from studies import _texts, generation, temperature, tokenization
 MODULES = {"temperature": temperature, "generation": generation, "tokenization": tokenization}
 CLAIMS = {
     "temperature": [44, 45, 46, 47, 48, 53, 54, 55],
-    "generation": [1, 2, 5, 6, 8, 9, 12, 49, 50, 51, 52],
+    "generation": [1, 2, 3, 4, 5, 6, 8, 9, 12, 49, 50, 51, 52],
     "tokenization": [7],
 }
 VERDICTS = {
