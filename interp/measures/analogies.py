@@ -96,10 +96,8 @@ def analogy_ranks(
 def _ranked(scores: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
     """The best word of each row, and the rank of the expected one."""
     own = scores.gather(1, expected[:, None])
-    # The expected word itself is one of those that reach its score.
+    # The expected word is one of those that reach its score; struck out, it comes last of all.
     rank = (scores >= own).sum(1)
-    # A word that was struck out cannot be the answer.
-    rank[own[:, 0] == -torch.inf] = scores.shape[1]
     return scores.max(1).indices, rank  # faster than argmax
 
 

@@ -32,6 +32,14 @@ def test_ppmi_by_hand():
             assert found[w, c] == pytest.approx(max(0, math.log(counts[w, c] / 8 / expected)))
 
 
+def test_words_that_avoid_each_other_count_as_strangers():
+    """ln(1/22 / (11/22 · p)) is below 0 for the rare pair of two common words."""
+    counts = np.array([[10.0, 1], [1, 10]])
+    found = cooccurrence.ppmi(counts)
+    assert found[0, 1] == found[1, 0] == 0 < math.log(10 / 22 / (1 / 4)) - 1e-9
+    assert found[0, 0] == pytest.approx(math.log(10 / 22 / (1 / 4)))
+
+
 def test_vectors_rebuild_the_matrix():
     """U√S of a symmetric positive matrix times itself is the matrix; else the nearest of rank k."""
     made = ppmi_svd(TOKENS, 6, 6, window=2)
