@@ -71,7 +71,9 @@ def analogy_ranks(
     _check(vectors, questions, methods, ways)
     inverse, n_pairs = _inverse_lengths(vectors), len(_pairs_of(questions))
     banned = None if left_out is None else torch.as_tensor(left_out, device=vectors.device)
-    found: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = {}
+    # Made beforehand: small results kept between large passing ones would tear the heap apart.
+    asked = [(method, way) for method in METHODS for way in WAYS if method in methods]
+    found = {key: np.empty((2, len(questions)), dtype=np.int64) for key in asked if key[1] in ways}
     step = max(1, _CELLS_AT_ONCE // len(vectors))
     for start, stop, local, cosines, total in _blocks(vectors, inverse, questions, methods):
         for at in range(start, stop, step):
@@ -83,22 +85,22 @@ def analogy_ranks(
                     scores[:, banned] = -torch.inf
                 if way != "included":
                     scores.scatter_(1, words[:, :3], -torch.inf)
-                found.setdefault((method, way), []).append(_ranked(scores, words[:, 3]))
+                found[method, way][:, rows] = _ranked(scores, words[:, 3])
+                del scores  # before the next ones are made
     parts = []
-    for method, way in ((m, w) for m in METHODS for w in WAYS if (m, w) in found):
-        answers, ranks = (torch.cat(some).cpu().numpy() for some in zip(*found[method, way],
-                                                                        strict=True))  # fmt: skip
+    for (method, way), (answers, ranks) in found.items():
         frame = {"question": np.arange(len(questions)), "method": method, "way": way}
         parts.append(pd.DataFrame(frame | {"answer": answers, "rank": ranks}))
     return pd.concat(parts, ignore_index=True)
 
 
-def _ranked(scores: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
+def _ranked(scores: Tensor, expected: Tensor) -> Int[np.ndarray, "2 question"]:
     """The best word of each row, and the rank of the expected one."""
     own = scores.gather(1, expected[:, None])
     # The expected word is one of those that reach its score; struck out, it comes last of all.
     rank = (scores >= own).sum(1)
-    return scores.max(1).indices, rank  # faster than argmax
+    best = scores.max(1).indices  # faster than argmax
+    return torch.stack([best, rank]).cpu().numpy()
 
 
 def _blocks(
