@@ -1,7 +1,6 @@
 """A report whose studies run in several processes, each with a model of its own."""
 
 import dataclasses
-import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -10,7 +9,7 @@ from typing import Any
 
 import studies
 from interp.api import Outcome, words_of, written
-from interp.core.errors import RunError
+from interp.core.errors import InputError, RunError
 from interp.reporting import FAILED, LEFT_OUT
 
 Progress = Callable[[str, int, int], None]
@@ -76,9 +75,9 @@ def _one(name: str) -> Outcome:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error, or one that says the same and can travel between processes."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RunError(f"{type(error).__name__}: {error}")
-    return error
+    """An error that says the same: errors of other kinds may not travel between processes."""
+    if isinstance(error, InputError):
+        return InputError(str(error))
+    if isinstance(error, RunError | OSError):
+        return RunError(str(error))
+    return RunError(f"unexpected {type(error).__name__}: {error}")

@@ -52,22 +52,30 @@ def test_two_processes_write_what_one_writes(tmp_path):
     assert tuple(outcome.study for outcome in done) == CHEAP
     assert all(outcome.result.findings and not outcome.result.figures for outcome in done)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    assert [(o.study, str(o.error)) for o in failed] == [("abilities", "no abilities today")]
+    assert [(o.study, str(o.error)) for o in failed] == [
+        ("abilities", "unexpected ValueError: no abilities today")
+    ]
     assert files(tmp_path / "one") == files(tmp_path / "two") != {}
     n = len(studies.questions())
     assert [done for _, done, _ in seen] == list(range(n + 1))
 
 
-class Untransportable(Exception):
+class Untransportable(InputError):
     def __init__(self, one, two):
         super().__init__(f"{one} {two}")
 
 
-def test_an_error_that_cannot_travel_is_retold():
-    assert isinstance(_portable(InputError("a")), InputError)
-    retold = _portable(Untransportable("one", "two"))
-    assert isinstance(retold, RunError)
-    assert str(retold) == "Untransportable: one two"
+@pytest.mark.parametrize(
+    "error, kind, text",
+    [
+        (Untransportable("one", "two"), InputError, "one two"),
+        (OSError(28, "No space left"), RunError, "[Errno 28] No space left"),
+        (ZeroDivisionError("by nothing"), RunError, "unexpected ZeroDivisionError: by nothing"),
+    ],
+)
+def test_errors_are_retold_for_other_processes(error, kind, text):
+    retold = _portable(error)
+    assert (type(retold), str(retold)) == (kind, text)
 
 
 def test_jobs_start_at_one(capsys):
