@@ -22,7 +22,7 @@ from interp.plots.style import (
 GROUPS = {
     "attention": (OKABE_ITO[0], ""),
     "MLP": (OKABE_ITO[1], "//"),
-    "embedding": (OKABE_ITO[2], ".."),
+    "embedding": (OKABE_ITO[2], "\\\\"),
     "norms": (OKABE_ITO[3], "xx"),
 }
 _PARTS = {

@@ -31,7 +31,7 @@ _MOST_NAMED = 10  # points of a scatter that carry their head's name
 _SPLIT_LOOKS = (
     (OKABE_ITO[0], ""),
     (OKABE_ITO[1], "//"),
-    (OKABE_ITO[2], ".."),
+    (OKABE_ITO[2], "--"),
     (OKABE_ITO[3], "\\\\"),
     (OKABE_ITO[5], "xx"),
     (OKABE_ITO[4], "++"),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from interp.core.errors import InputError
+from interp.core.errors import InputError, RunError
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _RESERVED = frozenset(
@@ -45,24 +45,34 @@ def replaced_folder(target: Path, mark: str) -> Iterator[Path]:
 
     Raises:
         InputError: the target exists and is something else.
+        RunError: the disk refuses.
     """
     if target.exists() and not (target / mark).is_file():
         raise InputError(
             f"{target} exists and is no report (it has no {mark}); give another --out or move it"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
-    new = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
+    if target.parent.is_symlink():
+        raise InputError(f"{target.parent} is a link to another place, where nothing is written")
+    new = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
+        new = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
         yield new
         new.chmod(0o777 & ~_umask())  # a temporary folder is private; a report is as any other
         _swap(new, target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(f"{target} cannot be written: {reason}; what was there is whole") from error
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        if new is not None:
+            shutil.rmtree(new, ignore_errors=True)
 
 
 def _swap(new: Path, target: Path) -> None:
     """Puts `new` in the target's place, or leaves the target where it was."""
+    if target.is_symlink():  # the link goes, what it leads to stays
+        target.unlink()
     if not target.exists():
         new.rename(target)
         return
@@ -83,6 +93,8 @@ def _sweep(target: Path) -> None:
     """After a killed run: puts a report back that was being replaced, removes old leftovers."""
     for old in sorted(target.parent.glob(f".{target.name}.old-*")):
         kept = old / target.name
+        if old.is_symlink():
+            continue
         if kept.exists() and not target.exists():
             kept.rename(target)
             shutil.rmtree(old, ignore_errors=True)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from interp.reporting.scripts import compact
+from interp.reporting.scripts import compact, compact_style
 from interp.reporting.views import View
 
 _SOURCES = Path(__file__).parent / "templates" / "viewer"
@@ -132,7 +132,8 @@ class Viewer:
         digest = hashlib.sha256(self.script.encode()).digest()
         # The hash of the script: a browser runs this one and no other.
         self.policy = Markup(f"'sha256-{base64.b64encode(digest).decode()}'")
-        self.style = Markup((_SOURCES.parent / "viewer.css").read_text(encoding="utf-8"))
+        style = (_SOURCES.parent / "viewer.css").read_text(encoding="utf-8")
+        self.style = Markup(compact_style(style))
 
 
 def _only(found: re.Match[str], kinds: frozenset[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jinja2
 
+from interp.reporting.scripts import compact_style
 from interp.reporting.tables import safe_text
 from interp.reporting.translation import ENGLISH, Phrases
 
@@ -24,7 +25,8 @@ def _environment() -> jinja2.Environment:
         # Names and tokens come from models and vocabularies: anything may be in them.
         finalize=lambda value: safe_text(value) if type(value) is str else value,
     )
-    environment.globals["style"] = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+    environment.globals["style"] = compact_style(style)
     return environment
 
 

@@ -19,7 +19,7 @@ from interp.reporting.packing import pack, viewer
 from interp.reporting.pages import render
 from interp.reporting.provenance import commit
 from interp.reporting.results import FigurePart, StudyResult, Table
-from interp.reporting.tables import brief_number, cell_text, csv_text, safe_text, shown_text
+from interp.reporting.tables import brief_number, csv_text, safe_text, shown_text
 from interp.reporting.translation import ENGLISH, Phrases, Said
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -123,7 +123,7 @@ def _check_names(result: StudyResult) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     # Half a surrogate pair has no UTF-8; the replacement is JSON's own escape for it.
     path.write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
 
@@ -158,7 +158,7 @@ class _TableView:
     name: str
     caption: Said
     columns: list[tuple[str, bool]]  # name, holds numbers
-    rows: list[list[tuple[str, str, bool]]]  # text of the CSV, text shown, is a number
+    rows: list[list[tuple[str, bool]]]  # text shown, is a text
     n_rows: int
     folded: bool
     link: str
@@ -213,16 +213,13 @@ _FIGURE_FACTS = ("model", "weights", "processing", "bos", "prompts", "seed", "dt
 
 def _table_view(name: str, table: Table, text: str, words: Phrases) -> _TableView:
     frame = table.frame
-    rows: list[list[tuple[str, str, bool]]] = []
+    rows: list[list[tuple[str, bool]]] = []
     if table.in_page:
         columns = [frame[column].tolist() for column in frame.columns]
         for values in zip(*columns, strict=True):
             cells = zip(values, frame.columns, strict=True)
             rows.append(
-                [
-                    (cell_text(value), shown_text(value, column), not isinstance(value, str | bool))
-                    for value, column in cells
-                ]
+                [(shown_text(value, name), isinstance(value, str | bool)) for value, name in cells]
             )
     link = _data_uri("text/csv;charset=utf-8", text.encode())
     return _TableView(

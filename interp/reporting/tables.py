@@ -55,7 +55,7 @@ def shown_text(value: Any, column: str) -> str:
     number = float(value)
     if column in ("p", "q") and number < 0.001:
         return "< 0.001"
-    if number != 0 and abs(number) < 0.001:
+    if number != 0 and not 0.001 <= abs(number) < 1e7:
         return f"{number:.1e}".replace("-", "−")
     return f"{number:.3f}".replace("-", "−")
 

@@ -186,7 +186,6 @@ def test_nothing_finished_writes_nothing(tmp_path, monkeypatch):
 RECORD = Path(_train_suite_record.RECORDED) / "suite_curves.csv"
 
 
-@pytest.mark.skipif(not RECORD.is_file(), reason="the suite is not recorded yet")
 def test_a_recorded_run_is_made_again(tmp_path, monkeypatch):
     """The first 50 steps of a recorded run, trained here, have the recorded rows.
 

@@ -53,9 +53,22 @@ def parse(path):
     return parser.root
 
 
-def values(row):
-    """The cells of a table's row as the CSV has them: the page rounds, and keeps the value."""
-    return [
-        cell.find("data").attributes["value"] if cell.find("data") else cell.text
-        for cell in row.find_all("th", "td")
-    ]
+def row_says(row, exact):
+    """Whether a table's row of the page says what the file's does, as far as its digits go."""
+    shown = [cell.text for cell in row.find_all("th", "td")]
+    return len(shown) == len(exact) and all(map(_says, shown, exact))
+
+
+def _says(shown, exact):
+    """Whether a cell does."""
+    words = {"true": "yes", "false": "no", "": "–"}
+    if shown == words.get(exact, exact):
+        return True
+    number = shown.removeprefix("< ").replace("−", "-")
+    decimals = len(number.partition("e")[0].partition(".")[2])
+    if shown.startswith("< "):
+        return 0 <= float(exact) < float(number)
+    unit = 10.0**-decimals * (10.0 ** int(number.partition("e")[2] or 0))
+    # The file has six significant digits.
+    near = unit / 2 + 5e-6 * abs(float(exact))
+    return decimals > 0 and abs(float(number) - float(exact)) <= near

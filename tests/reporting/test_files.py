@@ -72,7 +72,7 @@ def test_a_folder_appears_whole(tmp_path):
     assert [path.name for path in target.parent.iterdir()] == ["study"]
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError, SystemExit])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError, SystemExit])
 def test_an_interruption_leaves_the_old_folder(tmp_path, interruption):
     target = tmp_path / "study"
     with replaced_folder(target, MARK) as folder:

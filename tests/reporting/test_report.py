@@ -14,7 +14,7 @@ from interp.core import InputError, RunError
 from interp.reporting import Cell, Sentence, write_index, write_report
 
 from .conftest import HOSTILE, drawing, make_result
-from .pages import parse, values
+from .pages import parse, row_says
 
 
 def write(tmp_path, **changes):
@@ -210,8 +210,8 @@ def test_csv_files_links_and_page_tables_hold_the_same_rows(tmp_path):
         assert linked[f"{name}.csv"] == data
         header, *rows = read_csv(data.decode())
         assert [th.text for th in table.find("thead").find_all("th")] == header
-        in_page = [values(row) for row in table.find("tbody").find_all("tr")]
-        assert in_page == rows
+        in_page = list(table.find("tbody").find_all("tr"))
+        assert len(in_page) == len(rows) and all(map(row_says, in_page, rows))
     assert len(read_csv((folder / "tables/huge.csv").read_text())) == 212
 
 

@@ -50,7 +50,7 @@ def folder(tmp_path):
 def test_every_reader_sees_one_table_of_all_cells(folder):
     by_pandas = pd.read_parquet(folder)
     by_arrow = pyarrow.dataset.dataset(folder).to_table()
-    # Columns that are no keys: 7 x 3 rows, one placeholder x 2, two x 2, none; twice.
+    # Columns that are no keys: 7 x 3 rows, one stand-in row x 2, two x 2, none; twice.
     assert len(by_pandas) == len(by_arrow) == 2 * (7 * 3 + 2 + 2 * 2)
     assert set(by_pandas["seed"]) == {3, 4}
     row = by_pandas.query("seed == 4 and table == 'heads' and column == 'score' and row == 2")

@@ -1,4 +1,8 @@
-"""Oracle: the model that went in, and the memory it lies in."""
+"""Oracle: the model that went in, and the memory it lies in.
+
+Pools of processes carry their arguments by pickle, as Ray does its objects, so packed models take
+that way here; no file is ever read with it.
+"""
 
 import pickle
 
