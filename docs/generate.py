@@ -1,17 +1,22 @@
 """Pages that are made from the code when the documentation is built, so that they cannot age.
 
-`hook-points.md` from a model that is run, `benchmarks.md` from `benchmarks/results/*.csv`, the API
-reference from the packages' own names, and a list of measures under each page about methods.
-MkDocs calls `on_files`; `python docs/generate.py PAGE` prints one page.
+`hook-points.md` from a model that is run, `benchmarks.md` from `benchmarks/results/*.csv`
+(`generate_benchmarks`), the API reference from the packages' own names, and on the pages about
+methods links to it (`generate_methods`). MkDocs calls `on_files` and `on_page_markdown`;
+`python docs/generate.py PAGE` prints one page.
 """
 
 import ast
-import csv
 import html
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # MkDocs loads this file by its path
+
+from generate_benchmarks import benchmark_page  # noqa: E402
+from generate_methods import method_page, public  # noqa: E402
+
 PACKAGES = ("core", "corpus", "learning", "loading", "measures", "planted", "plots", "reporting",
             "scaling")  # fmt: skip
 
@@ -104,90 +109,93 @@ def hook_page() -> str:
     )
 
 
+STEP = 34  # height of a line
+STREAM, LEFT, BRANCH, WIDTH = 60, 150, 400, 316  # the stream, boxes beside it, boxes of branches
+THIRDS = {"attn.hook_q": 0, "attn.hook_k": 1, "attn.hook_v": 2}  # side by side
+WRITES = ("hook_embed", "hook_pos_embed", "hook_attn_out", "hook_mlp_out")
+STYLE = (
+    ".stream{stroke:#0072B2;stroke-width:4}.tie{stroke:#0072B2;stroke-width:2;fill:none}"
+    ".add{fill:#0072B2;stroke:none}.block{fill:none;stroke:currentColor;stroke-dasharray:4 4}"
+    ".box{fill:none;stroke:currentColor}.t{font:13px monospace;fill:currentColor}"
+    ".note{font:italic 13px sans-serif;fill:currentColor}.plus{font:bold 16px monospace;fill:#fff}"
+    "[data-md-color-scheme=slate] :is(.stream,.tie){stroke:#56B4E9}"
+    "[data-md-color-scheme=slate] .add{fill:#56B4E9}[data-md-color-scheme=slate] .plus{fill:#000}"
+)
+
+
 def diagram(names: list[str]) -> str:
-    """The stream as a vertical line, attention and MLP as branches that leave it and come back."""
-    columns = {"stream": 190, "attn": 470, "mlp": 470}
-    parts, y, places = [], 24, {}
+    """The stream runs down; a branch reads it and its last box is added to it."""
+    places, y = {}, 40 - STEP
     for name in names:
-        branch = "attn" if name.startswith(("ln1", "attn")) or name == "hook_attn_out" else "stream"
-        branch = "mlp" if name.startswith(("ln2", "mlp")) or name == "hook_mlp_out" else branch
-        places[name] = (columns[branch], y)
-        parts.append(box(name, columns[branch], y))
-        y += 34
-    height = y + 6
-    line = f'<line x1="60" y1="12" x2="60" y2="{height - 10}" class="stream"/>'
-    ends = ("hook_scale",)  # where a branch leaves the stream; hooks of the block write to it
-    ties = [tie(*places[n]) for n in names if n.startswith("hook_") or n.endswith(ends)]
+        y += STEP * (THIRDS.get(name, 0) == 0)
+        places[name] = y
+    parts = [part(name, y) for name, y in places.items()]
+    values, mixed = places["attn.hook_v"], places["attn.hook_z"]
+    beside = BRANCH + WIDTH + 14
+    parts.append(path(f"M{BRANCH + WIDTH} {values} H{beside} V{mixed} H{BRANCH + WIDTH + 3}"))
+    top, end = places["hook_resid_pre"] - STEP / 2, places["hook_resid_post"] + STEP / 2
+    middle, stop, y = BRANCH + WIDTH / 2, places["ln_final.hook_scale"], y + 2 * STEP
+    parts.append(
+        f'<rect x="8" y="{top}" width="{beside + 8}" height="{end - top}" rx="8" class="block"/>'
+        + note(LEFT, top + 100, "a block; the next one starts")
+        + note(LEFT, top + 118, "at its hook_resid_pre again")
+        + note(middle + 10, y - STEP + 2, "W_U, b_U")
+        + path(f"M{middle} {y - 2 * STEP + 12} V{y - 14}")
+        + f'<text x="{middle - 24}" y="{y + 4}" class="t">logits</text>'
+        '<text x="36" y="14" class="t">tokens</text>'
+    )
     return (
-        f'<svg viewBox="0 0 640 {height}" role="img" style="max-width:40rem" '
-        'aria-label="The residual stream runs down; each block reads it twice and adds twice. '
-        'The table below names every hook point in this order."><style>'
-        ".stream{stroke:#0072B2;stroke-width:4}.tie{stroke:#0072B2;stroke-width:2;fill:none}"
-        ".box{fill:none;stroke:currentColor}.t{font:13px monospace;fill:currentColor}</style>"
-        f"{line}{''.join(ties)}{''.join(parts)}"
-        f'<text x="8" y="18" class="t">tokens</text>'
-        f'<text x="8" y="{height - 2}" class="t">logits</text></svg>'
+        f'<svg viewBox="0 0 {beside + 24} {y + 14}" role="img" style="max-width:46rem" '
+        'aria-label="The residual stream runs down. Token and position embedding are added to it. '
+        "Each block reads it twice, through a norm, and adds what attention and MLP write. The "
+        'table below names every hook point in this order."><defs><marker id="to" '
+        'viewBox="0 0 8 8" refX="7" refY="4" markerWidth="5" markerHeight="5" orient="auto">'
+        f'<path d="M0 0 L8 4 L0 8 z" class="add"/></marker></defs><style>{STYLE}</style>'
+        f'<line x1="60" y1="20" x2="60" y2="{stop + 2}" class="stream"/>{"".join(parts)}</svg>'
     )
 
 
-def box(name: str, x: int, y: int) -> str:
+def part(name: str, y: int) -> str:
+    """A box, and how it hangs together with the stream or with the box above it."""
+    third = THIRDS.get(name)
+    if third is not None:
+        at = BRANCH + third * 108
+        return box(name, at, y, 100) + path(f"M{at + 50} {y - STEP + 12} V{y - 14}")
+    branch = name.startswith(("ln", "attn.", "mlp.")) or name in ("hook_attn_out", "hook_mlp_out")
+    x, width = (BRANCH, WIDTH) if branch else (LEFT, 200)
+    made = box(name, x, y, width)
+    if branch and not name.endswith("hook_scale"):
+        # Scores come from queries and keys, not from values.
+        middles = (50, 158) if name.endswith("scores_raw") else (WIDTH / 2,)
+        made += "".join(path(f"M{x + at} {y - STEP + 12} V{y - 14}") for at in middles)
+    if name in WRITES:
+        made += path(f"M{x} {y} H{STREAM + 16}") + (
+            f'<circle cx="{STREAM}" cy="{y}" r="11" class="add"/>'
+            f'<text x="{STREAM - 5}" y="{y + 5}" class="plus">+</text>'
+        )
+    elif name.endswith("hook_scale"):
+        made += path(f"M{STREAM} {y} H{x - 3}")
+    elif not branch:
+        made += f'<path d="M{STREAM} {y} H{x}" class="tie"/>'
+    return made
+
+
+def box(name: str, x: float, y: int, width: int) -> str:
     """A name in a frame."""
     return (
-        f'<rect x="{x - 110}" y="{y - 12}" width="250" height="26" rx="4" class="box"/>'
-        f'<text x="{x - 102}" y="{y + 6}" class="t">{html.escape(name)}</text>'
+        f'<rect x="{x}" y="{y - 12}" width="{width}" height="24" rx="4" class="box"/>'
+        f'<text x="{x + 7}" y="{y + 5}" class="t">{html.escape(name)}</text>'
     )
 
 
-def tie(x: int, y: int) -> str:
-    """From the stream to a box, or back: what is written joins the line."""
-    return f'<path d="M60 {y} H{x - 110}" class="tie"/>'
+def path(steps: str) -> str:
+    """A line that ends in an arrow."""
+    return f'<path d="{steps}" class="tie" marker-end="url(#to)"/>'
 
 
-# -------------------------------------------------------------------------------------- benchmarks
-
-ABOUT = {
-    "speed": "Forward pass, cache and training step against Hugging Face and TransformerLens.",
-    "head_roles": "All head roles with their nulls, against bare forward passes.",
-    "patching": "Exact patching sweeps against TransformerLens, at its defaults and by hand.",
-    "attribution": "Direct logit attribution.",
-    "circuits": "Copying and composition scores of all heads.",
-    "lenses": "The logit lens over a text.",
-    "analogies": "Analogies and neighbours against gensim.",
-    "loading": "Time and memory of loading GPT-2 small's shape.",
-}
-LONG = 60  # rows; longer tables are summed up
-
-
-def benchmark_page() -> str:
-    """Every result that is kept in the repository, as a table."""
-    parts = [
-        "# Benchmarks",
-        "",
-        "Ours and the peer in one run each, on the machine named in the file; `make bench` makes",
-        "them again. Times are seconds. Where a bar is missed, the row shows it.",
-        "",
-    ]
-    for path in sorted((ROOT / "benchmarks" / "results").glob("*.csv")):
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
-        parts += [f"## {path.stem}", "", ABOUT.get(path.stem, ""), ""]
-        if len(rows) > LONG:
-            parts += [f"{len(rows) - 1} rows: see `benchmarks/results/{path.name}`.", ""]
-            continue
-        parts += [table(rows), ""]
-    return "\n".join(parts)
-
-
-def table(rows: list[list[str]]) -> str:
-    """Markdown; a column that says the same in every row is said once, underneath."""
-    header, *body = rows
-    kept = [i for i in range(len(header)) if len(body) < 2 or len({row[i] for row in body}) > 1]
-    kept = sorted({0, *kept})
-    lines = [" | ".join(header[i] for i in kept), " | ".join("---" for _ in kept)]
-    lines += [" | ".join(row[i].replace("|", "\\|") for i in kept) for row in body]
-    same = [f"{header[i]} {body[0][i]}" for i in range(len(header)) if i not in kept and body[0][i]]
-    said = f"\n\nIn every row: {', '.join(same)}." if same else ""
-    return "\n".join(f"| {line} |" for line in lines) + said
+def note(x: float, y: float, text: str) -> str:
+    """A remark; no hook point."""
+    return f'<text x="{x}" y="{y}" class="note">{text}</text>'
 
 
 # --------------------------------------------------------------------------------------- reference
@@ -209,17 +217,6 @@ def reference_page(package: str) -> str:
     return "\n".join(parts)
 
 
-def public(path: Path) -> list[tuple[str, str]]:
-    """Public functions and classes of a module, with the first lines of their docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    kinds = ast.FunctionDef | ast.ClassDef
-    return [
-        (node.name, (ast.get_docstring(node) or "").partition("\n")[0])
-        for node in tree.body
-        if isinstance(node, kinds) and not node.name.startswith("_")
-    ]
-
-
 def reference_index() -> str:
     """The list of packages."""
     rows = []
@@ -233,50 +230,6 @@ def reference_index() -> str:
 def packages() -> list[str]:
     """The packages that exist."""
     return [name for name in PACKAGES if (ROOT / "interp" / name / "__init__.py").exists()]
-
-
-# ----------------------------------------------------------------------------------------- methods
-
-THEMES = {
-    "embeddings": ("embeddings", "directions", "analogies", "similarity", "bias_tests", "words",
-                   "word_classes", "cooccurrence", "contextual", "context_similarity", "positions",
-                   "position_probing", "steering", "tokenization"),
-    "heads": ("roles", "cells", "detectors", "stimuli", "scenes", "readout", "descriptors",
-              "patterns", "ablation", "verdicts"),
-    "mask": ("masking", "other_masks", "sinks", "sink_causes", "context"),
-    "circuits": ("circuits", "copying", "composition", "spectra", "factored", "gauge",
-                 "score_sources", "simpler_matrices", "parameters"),
-    "lens": ("lenses", "lens_readings", "trained_lenses", "lens_nulls"),
-    "attribution": ("attribution", "erasure", "saliency", "logit_differences"),
-    "patching": ("patching", "pairs", "branches", "attribution_patching", "edge_attribution",
-                 "ablating", "circuit_tests", "circuit_curves", "effects"),
-    "unembedding": ("unembedding", "readouts", "temperature", "calibration", "sampling",
-                    "decoding", "texts"),
-    "training": ("training_metrics",),
-    "statistics": ("statistics", "resampling"),
-}  # fmt: skip
-
-
-def measures_of(theme: str) -> str:
-    """Every public measure of a theme, one line each, linked to its reference."""
-    lines = ["", "## Every measure", ""]
-    for name in THEMES.get(theme) or unthemed():
-        path = ROOT / "interp" / "measures" / f"{name}.py"
-        if not path.exists():
-            continue
-        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        lines += [f"**{name}**: {docstring.partition(chr(10))[0]}", ""]
-        for function, about in public(path):
-            anchor = f"interp.measures.{name}.{function}"
-            lines.append(f"- [`{function}`](../reference/measures.md#{anchor}): {about}")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def unthemed() -> list[str]:
-    """Modules of measures that no page is about."""
-    known = {name for names in THEMES.values() for name in names}
-    return [path.stem for path in modules("measures") if path.stem not in known]
 
 
 # ------------------------------------------------------------------------------------------- mkdocs
@@ -295,20 +248,16 @@ def on_files(files, config):
     """MkDocs: adds the generated pages."""
     from mkdocs.structure.files import File
 
-    sys.path.insert(0, str(ROOT))
     for path, text in pages().items():
         files.append(File.generated(config, path, content=text))
     return files
 
 
 def on_page_markdown(markdown, page, config, files):
-    """MkDocs: a page about methods ends with the list of its measures."""
+    """MkDocs: functions of a page about methods are linked to the reference."""
     path = Path(page.file.src_uri)
-    if path.parent.name == "methods":
-        return markdown + measures_of(path.stem)
-    return markdown
+    return method_page(path.stem, markdown) if path.parent.name == "methods" else markdown
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     print(pages()[sys.argv[1]])
