@@ -23,6 +23,7 @@ from torch import Tensor
 
 from interp.core.errors import InputError
 from interp.learning.evaluation import wilson_interval
+from interp.measures.factored import widened
 
 METHODS = ("3CosAdd", "3CosMul", "mean difference")
 WAYS = ("excluded", "included", "nearest", "offset")
@@ -69,6 +70,7 @@ def analogy_ranks(
     questions of Google's list over 50,257 words of width 768: one pass, under 300 MiB.
     """
     _check(vectors, questions, methods, ways)
+    vectors = widened(vectors)  # else cosines would tie
     inverse, n_pairs = _inverse_lengths(vectors), len(_pairs_of(questions))
     banned = None if left_out is None else torch.as_tensor(left_out, device=vectors.device)
     # Made beforehand: small results kept between large passing ones would tear the heap apart.
@@ -256,6 +258,7 @@ def analogy_answers(
     _check(vectors, padded, ("3CosAdd",), ("excluded",))
     if not 1 <= k <= len(vectors) - 3:
         raise InputError(f"{k} answers were asked for; there are {len(vectors)} words")
+    vectors = widened(vectors)
     inverse = _inverse_lengths(vectors)
     banned = None if left_out is None else torch.as_tensor(left_out, device=vectors.device)
     words, scores = [], []

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from interp.core import HookedGPT
 from interp.core.errors import InputError
-from interp.measures.factored import FactoredMatrix
+from interp.measures.factored import FactoredMatrix, widened
 
 CIRCUITS = ("QK", "OV")
 TOKENS_AT_ONCE = 1024
@@ -68,7 +68,7 @@ def head_weights(
         model: any model; it is not changed.
         fold_norm: in pre-norm models, multiply reading weights by their norm's weight and centre
             their columns, as `interp.core.fold_ln` does. What heads write is left as it is.
-        dtype: of the copies; the model's by default.
+        dtype: of the copies; the model's by default, float32 where it is of half precision.
 
     Cost: a copy of the attention weights.
     """
@@ -84,7 +84,7 @@ def layer_weights(
     model: HookedGPT, layer: int, *, fold_norm: bool = True, dtype: torch.dtype | None = None
 ) -> HeadWeights:
     """The same for the heads of one layer, without the layer axis."""
-    block, wide = model.blocks[layer], dtype or model.W_E.dtype
+    block, wide = model.blocks[layer], dtype or widened(model.W_E).dtype
     weights = [getattr(block.attn, name).to(wide) for name in HeadWeights._fields]
     if fold_norm and model.config.norm == "pre":
         for place in range(3):
@@ -105,7 +105,7 @@ def token_inputs(
         model: any model.
         layer: 0 for the embedding; any later one for embedding and first MLP.
         tokens: token ids.
-        dtype: of the result; the model's by default.
+        dtype: of the result; the model's by default, float32 where it is of half precision.
 
     Cost: for later layers one pass of the tokens through the first MLP.
     """
@@ -116,7 +116,7 @@ def token_inputs(
     if layer > 0 and not model.config.attn_only:
         stream = stream + first.mlp(first.ln2(stream) if norm == "pre" else stream)
         stream = first.ln2(stream) if norm == "post" else stream
-    stream = stream[0].to(dtype or stream.dtype)
+    stream = stream[0].to(dtype) if dtype else widened(stream[0])
     if norm != "pre":
         return stream
     return torch.nn.functional.layer_norm(stream, stream.shape[-1:], eps=model.config.eps)
@@ -136,7 +136,8 @@ def token_outputs(
     model: HookedGPT, tokens: Int[Tensor, " token"], dtype: torch.dtype | None = None
 ) -> Float[Tensor, "d_model token"]:
     """How the logits of these tokens are read from the stream, the final norm's scale left out."""
-    rows = model.W_U.T[tokens].to(dtype or model.W_E.dtype)
+    rows = model.W_U.T[tokens]
+    rows = rows.to(dtype) if dtype else widened(rows)
     if model.config.norm == "pre":
         rows = rows * model.ln_final.w.to(rows)
         rows = rows - rows.mean(-1, keepdim=True)
@@ -254,9 +255,10 @@ def self_matching(
     """
     generator = torch.Generator().manual_seed(seed)
     d_model, rank = model.config.d_model, min(model.config.d_model, model.config.d_head)
+    like = widened(model.W_E[:0])
     frames = [
         [
-            torch.linalg.qr(torch.randn(d_model, rank, generator=generator))[0].to(model.W_E)
+            torch.linalg.qr(torch.randn(d_model, rank, generator=generator))[0].to(like)
             for _ in range(2)
         ]
         for _ in range(n_null)

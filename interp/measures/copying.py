@@ -41,6 +41,7 @@ from interp.measures.circuits import (
     token_inputs,
     vocabulary,
 )
+from interp.measures.factored import widened
 from interp.measures.statistics import false_discovery_q
 
 ALPHA = 0.05
@@ -146,7 +147,7 @@ def _vocabulary_sums(model: HookedGPT, layer: int) -> _Sums:
     line = [torch.zeros(d_model, **exact) for _ in range(2)]
     for chunk in in_chunks(vocabulary(model)):
         x = token_inputs(model, layer, chunk)
-        u = model.W_U[:, chunk]
+        u = widened(model.W_U[:, chunk])
         # The products run in the model's precision, the sums over chunks in float64.
         for total, part in zip(square, (u @ x, x.T @ x, u @ u.T), strict=True):
             total += part

@@ -15,6 +15,11 @@ from torch import Tensor
 from interp.core.errors import InputError
 
 
+def widened(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
+    """Half precision as float32: decompositions need it, and products would lose digits."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+
+
 class SVD(NamedTuple):
     """A singular value decomposition, `U @ diag(S) @ Vh`, largest singular value first."""
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from interp.core import HookedGPT, InputError, hook_name
 from interp.measures.detectors import head_columns
+from interp.measures.factored import widened
 
 TOKEN, POSITION, BIAS = "token", "position", "bias"
 REST, KEY_BIAS = "all other pairs", "bias of the keys"
@@ -160,8 +161,8 @@ def _parts(model: HookedGPT, tokens: object, layer: int, head: int) -> _Parts:
         _through(model, parts, cache, layer, attn.W_Q[head], attn.b_Q[head]),
         _through(model, parts, cache, layer, attn.W_K[head], attn.b_K[head]),
         attn.scale,
-        cache["attn_scores_raw", layer][0, head],
-        cache["pattern", layer][0, head],
+        widened(cache["attn_scores_raw", layer][0, head]),
+        widened(cache["pattern", layer][0, head]),
     )
 
 
@@ -229,12 +230,12 @@ def _through(
     bias: Float[Tensor, " d_head"],
 ) -> Float[Tensor, "source pos d_head"]:
     """Each source's share of the queries (or keys); the last source is the biases."""
-    shift = 0.0
+    shift, parts, weight = 0.0, widened(parts), widened(weight)
     if model.config.norm == "pre":
         ln1 = model.blocks[layer].ln1
         parts = parts - parts.mean(-1, keepdim=True)
         parts = parts / cache["scale", layer, "ln1"][0] * ln1.w
-        shift = ln1.b @ weight
+        shift = widened(ln1.b) @ weight
     shares = parts @ weight
     shares[-1] = shares[-1] + shift + bias
     return shares

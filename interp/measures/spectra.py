@@ -28,7 +28,7 @@ from interp.measures.circuits import (
     token_outputs,
     vocabulary,
 )
-from interp.measures.factored import FactoredMatrix
+from interp.measures.factored import FactoredMatrix, widened
 from interp.measures.statistics import false_discovery_q
 
 # Distance to both neighbours, as a share of the largest value. Set after seeing, on the shipped
@@ -288,7 +288,7 @@ def row_readout(
     for layer in range(model.config.n_layers):
         pair = [m.blocks[layer].attn for m in (model, other)]
         rows = shared(*(lists(attn.W_O) for attn in pair)).mean(-1)
-        tops = [FactoredMatrix(attn.W_V, attn.W_O).svd.Vh[:, 0] for attn in pair]
+        tops = [FactoredMatrix(*map(widened, (a.W_V, a.W_O))).svd.Vh[:, 0] for a in pair]
         first = lists(tops[0])
         best = torch.maximum(shared(first, lists(tops[1])), shared(first, lists(-tops[1])))
         frames.append(

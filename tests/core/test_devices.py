@@ -32,7 +32,9 @@ def test_the_pretended_gpu_refuses_what_a_gpu_refuses(gpu):
     there, here = torch.ones(3, device=gpu), torch.ones(3)
     assert isinstance(there, Pretended)
     for wrong in (lambda: there + here, lambda: there.masked_fill(here > 0, 0.0),
-                  lambda: torch.cat([there, here])):  # fmt: skip
+                  lambda: torch.cat([there, here]), lambda: here[there > 0],
+                  lambda: torch.stack([there[0], here[0]]),
+                  lambda: torch.zeros(()).add_(there[0])):  # fmt: skip
         with pytest.raises(RuntimeError, match="same device"):
             wrong()
     with pytest.raises(TypeError, match="copy it to the CPU"):

@@ -24,6 +24,17 @@ _INDEXING = {
     aten.index_put.default,
     aten._index_put_impl_.default,
 }
+# Here a GPU refuses even numbers without axes from the CPU.
+_STRICT = {
+    aten.cat.default,
+    aten.stack.default,
+    aten.gather.default,
+    aten.index_select.default,
+    aten.embedding.default,
+    aten.scatter.src,
+    aten.scatter_add.default,
+    aten.index_add.default,
+}
 
 
 class Pretended(torch.Tensor):
@@ -146,11 +157,14 @@ def _run(func, args, kwargs):
 
 
 def _check_devices(func, args, kwargs):
+    strict = func in _STRICT
+    if func._schema.is_mutable and isinstance(args[0], torch.Tensor):
+        strict |= not _is(args[0])  # what is written into, a running sum say, must be there
     if func in _INDEXING:  # what is indexed and what is written there; indices may be anywhere
         args, kwargs = (args[0], *args[2:3]), {}
     flat, _ = tree_flatten((args, kwargs))
     for value in flat:
-        if isinstance(value, torch.Tensor) and not _is(value) and value.ndim:
+        if isinstance(value, torch.Tensor) and not _is(value) and (value.ndim or strict):
             raise RuntimeError(
                 f"{func}: expected all tensors to be on the same device, but found {DEVICE} and "
                 f"{value.device} (shape {tuple(value.shape)})"
