@@ -1,5 +1,6 @@
 """What a GPT of this library can be: one frozen description, checked when it is made."""
 
+import sys
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -81,10 +82,14 @@ class GPTConfig:
                 f"Sinusoidal positions come in sine-cosine pairs, but d_model={self.d_model} is "
                 "odd; make it even."
             )
-        if not (isinstance(self.eps, int | float) and self.eps > 0):
-            raise InputError(f"eps must be a number above 0, but it is {self.eps!r}.")
+        if not (isinstance(self.eps, int | float) and 0 < self.eps <= sys.float_info.max):
+            raise InputError(f"eps must be a number above 0, but it is {self.eps!r:.80}.")
 
     def _check_choices(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is bool and not isinstance(value, bool):
+                raise InputError(f"{field.name} is true or false, not {value!r:.80}.")
         for name, choices in (
             ("norm", get_args(Norm)),
             ("positions", get_args(Positions)),
@@ -92,7 +97,7 @@ class GPTConfig:
         ):
             value = getattr(self, name)
             if value not in choices:
-                raise InputError(f"{name}={value!r} is not one of {', '.join(choices)}.")
+                raise InputError(f"{name}={value!r:.80} is not one of {', '.join(choices)}.")
 
     def _check_mask(self) -> None:
         if isinstance(self.mask, str):
@@ -135,7 +140,7 @@ class GPTConfig:
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise InputError(f"Unknown config fields: {', '.join(unknown)}.")
+            raise InputError(f"Unknown config fields: {', '.join(unknown)[:80]}.")
         try:
             return cls(**{**values, "mask": _as_tuples(values.get("mask", "causal"))})
         except TypeError as error:
@@ -144,7 +149,9 @@ class GPTConfig:
 
 def _check_int(name: str, value: object, at_least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise InputError(f"{name} must be a whole number of at least {at_least}, not {value!r}.")
+        raise InputError(
+            f"{name} must be a whole number of at least {at_least}, not {value!r:.80}."
+        )
 
 
 def _as_tuples(mask: Any) -> Any:

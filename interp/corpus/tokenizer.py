@@ -10,6 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from interp.core.errors import InputError
+from interp.core.reading import read_json
 
 BOS, PAD = "<bos>", "<pad>"
 
@@ -32,9 +33,17 @@ class WordTokenizer:
 
     @classmethod
     def load(cls, directory: str | Path) -> WordTokenizer:
-        """Read what `save` wrote."""
-        spec = json.loads((Path(directory) / "tokenizer.json").read_text(encoding="utf-8"))
-        ids = spec["model"]["vocab"]
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is missing, damaged or another tokenizer's.
+        """
+        path = Path(directory) / "tokenizer.json"
+        spec = read_json(path)
+        model = spec.get("model") if isinstance(spec, dict) else None
+        ids = model.get("vocab") if isinstance(model, dict) else None
+        if not isinstance(ids, dict) or not all(isinstance(i, int) for i in ids.values()):
+            raise InputError(f"{path} holds no words with their numbers.")
         return cls(sorted((w for w in ids if w not in (BOS, PAD)), key=ids.get))
 
     def encode(self, text: str, bos: bool = True) -> list[int]:

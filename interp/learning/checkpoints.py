@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from interp.core.errors import InputError, RunError
+from interp.core.reading import brief, is_text, parse_json
 from interp.learning.files import write_whole
 
 KEEP = 2  # the newest may turn out to be damaged; the one before it then carries on
@@ -116,10 +117,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path} is a safetensors file, but no training checkpoint: its header carries no "
             "'checkpoint' entry; finished weights are loaded with load_model"
         )
-    header = json.loads(metadata["checkpoint"])
-    if _fingerprint(tensors, header["facts"]) != header["sha256"]:
+    header = parse_json(metadata["checkpoint"], f"{path} (its header)")
+    text = header.get("facts") if isinstance(header, dict) else None
+    if not is_text(text) or _fingerprint(tensors, text) != header.get("sha256"):
         raise RunError(f"{path} is damaged: its content does not match its SHA-256")
-    facts = json.loads(header["facts"])
+    facts = parse_json(text, f"{path} (its facts)")
+    if not isinstance(facts, dict) or type(facts.get("step")) is not int or facts["step"] < 0:
+        raise InputError(f"{path} is no training checkpoint: it does not say its step")
     return Checkpoint(step=facts.pop("step"), tensors=tensors, facts=facts)
 
 
@@ -164,7 +168,8 @@ def refuse_other_recipe(saved: Mapping[str, Any], asked: Mapping[str, Any], wher
     saved, asked = _flat(json.loads(json.dumps(saved))), _flat(json.loads(json.dumps(asked)))
     missing = "(absent)"
     differing = [
-        f"{name}: {saved.get(name, missing)!r} there, {asked.get(name, missing)!r} asked for"
+        f"{name}: {brief(saved.get(name, missing))} there, {brief(asked.get(name, missing))} asked "
+        "for"
         for name in sorted(saved.keys() | asked.keys())
         if saved.get(name, missing) != asked.get(name, missing)
     ]

@@ -21,6 +21,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
+        temporary.unlink(missing_ok=True)  # a link there would lead elsewhere
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()

@@ -110,10 +110,21 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
-        """The recipe that `to_dict` described."""
+        """The recipe that `to_dict` described.
+
+        Raises:
+            KeyError, TypeError: a field is missing, unknown or of another kind.
+            InputError: a field holds what no recipe can.
+        """
         config, init = GPTConfig.from_dict(values["config"]), InitScales(**values["init"])
         betas = tuple(values["betas"])  # JSON has lists only
-        return cls(**{**values, "config": config, "init": init, "betas": betas})
+        recipe = cls(**{**values, "config": config, "init": init, "betas": betas})
+        if not isinstance(recipe.name, str):
+            raise TypeError(f"a name is a text, not {recipe.name!r:.80}")
+        for number in (recipe.n_steps, recipe.batch_size, recipe.log_every, recipe.eval_every):
+            if type(number) is not int:
+                raise TypeError(f"{number!r:.80} is no number of steps or windows")
+        return recipe
 
 
 # Larger queries and keys make one crisp previous-token head and induction head; positions much

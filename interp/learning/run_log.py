@@ -3,10 +3,14 @@
 import csv
 import io
 import os
+import re
 from pathlib import Path
 
 from interp.core.errors import InputError, RunError
+from interp.core.reading import brief, read_text
 from interp.learning.files import write_whole
+
+_STEP = re.compile("[0-9]{1,18}")
 
 
 class RunLog:
@@ -51,20 +55,26 @@ class RunLog:
 
     def _rows_until(self, last_step: int) -> list[list[str]]:
         try:
-            text = self.path.read_text(encoding="utf-8")
-        except OSError as error:
+            text = read_text(self.path)
+            whole_lines = text[: text.rfind("\n") + 1]
+            header, *rows = list(csv.reader(io.StringIO(whole_lines), strict=True)) or [[]]
+        except (InputError, csv.Error) as error:
             raise RunError(
-                f"the run has a checkpoint at step {last_step}, but its log {self.path} cannot be "
-                f"read ({error.strerror or error}); start again with resume=False"
+                f"the run has a checkpoint at step {last_step}, but its log cannot be read "
+                f"({error}); start again with resume=False"
             ) from error
-        whole_lines = text[: text.rfind("\n") + 1]
-        header, *rows = list(csv.reader(io.StringIO(whole_lines))) or [[]]
         if header != self.columns:
             differing = sorted(set(header) ^ set(self.columns))
             raise InputError(
                 f"{self.path} has other columns than this call would write (they differ in "
-                f"{', '.join(differing) or 'their order'}); were the extra metrics changed?"
+                f"{', '.join(differing)[:200] or 'their order'}); were the extra metrics changed?"
             )
+        for number, row in enumerate(rows, start=2):
+            if len(row) != len(header) or not _STEP.fullmatch(row[0]):
+                raise RunError(
+                    f"{self.path}, line {number} is no row of the log ({brief(row)}); start again "
+                    "with resume=False"
+                )
         return [row for row in rows if int(row[0]) <= last_step]
 
     @staticmethod

@@ -8,10 +8,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from interp.core import HookedGPT, InitScales, InputError, RunError
+from interp.core.reading import read_json
 from interp.learning.checkpoints import newest_checkpoint
 from interp.learning.files import write_whole
 from interp.learning.recipes import CRISP, GPT2, RECIPES, Recipe
@@ -106,7 +108,7 @@ def train_run(
     facts = {"recipe": json.loads(json.dumps(run.recipe.to_dict()))}
     done = out / OUTCOME
     if done.is_file():
-        known = json.loads(done.read_text(encoding="utf-8"))
+        known = read_outcome(done)
         if known["recipe"] == facts["recipe"]:
             return {name: known[name] for name in ("outcome", "detail", "steps")}
         raise InputError(f"{out} holds a run of another recipe; train into another folder")
@@ -121,6 +123,18 @@ def train_run(
     facts |= outcome | {"torch": torch.__version__, "threads": torch.get_num_threads()}
     write_whole(done, json.dumps(facts, indent=1, sort_keys=True).encode())
     return outcome
+
+
+def read_outcome(path: Path) -> dict[str, Any]:
+    """How a run ended, from its `outcome.json`.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    known = read_json(path)
+    if not isinstance(known, dict) or not {"recipe", "outcome", "detail", "steps"} <= known.keys():
+        raise InputError(f"{path} does not say how a run ended; remove it to train that run again")
+    return known
 
 
 def finished_model(folder: Path, run: SuiteRun) -> HookedGPT:

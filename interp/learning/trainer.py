@@ -224,9 +224,16 @@ class Run:
         return training_step(self.model, self.optimizer, inputs, self.recipe.clip, targets)
 
     def _open(self, resume: bool) -> None:
+        if self.checkpoints.is_symlink():
+            raise InputError(
+                f"{self.checkpoints} is a link; a run keeps its checkpoints in its own folder"
+            )
         checkpoint = newest_checkpoint(self.checkpoints) if resume else None
         if checkpoint is not None:
-            saved = checkpoint.facts["recipe"] | {"data": checkpoint.facts.get("data")}
+            recipe = checkpoint.facts.get("recipe")
+            if not isinstance(recipe, dict):
+                raise self._unfit(checkpoint, "it holds no recipe")
+            saved = recipe | {"data": checkpoint.facts.get("data")}
             asked = self.recipe.to_dict() | {"data": self.data}
             refuse_other_recipe(saved, asked, self.folder)
             self._load(checkpoint)
@@ -322,6 +329,7 @@ class Run:
 
     def _load(self, checkpoint: Checkpoint) -> None:
         facts, tensors = checkpoint.facts, checkpoint.tensors
+        self._check(checkpoint)
         self.step = checkpoint.step
         self.loss_sum, self.loss_count = facts["loss_sum"], facts["loss_count"]
         self.grad_norm, self.rng_state = facts["grad_norm"], tensors["rng"]
@@ -334,6 +342,31 @@ class Run:
                 }
         self.log = RunLog(self.folder / "log.csv", facts["columns"], resume_at=self.step)
         self.clock = time.perf_counter() - facts["seconds"]
+
+    def _check(self, checkpoint: Checkpoint) -> None:
+        """Everything that the next step needs is there, in its shape; the hash says only whose."""
+        wanted = {"rng": (torch.get_rng_state().shape, torch.uint8)}
+        for name, parameter in self.model.named_parameters():
+            same = (parameter.shape, parameter.dtype)
+            wanted |= {f"model.{name}": same, f"optimizer.{name}.step": ((), torch.float32)}
+            wanted |= {f"optimizer.{name}.exp_avg": same, f"optimizer.{name}.exp_avg_sq": same}
+        for name, (shape, dtype) in wanted.items():
+            tensor = checkpoint.tensors.get(name)
+            if tensor is None or tensor.shape != shape or tensor.dtype != dtype:
+                raise self._unfit(checkpoint, f"{name} is not {dtype} of shape {list(shape)}")
+        facts = checkpoint.facts
+        columns, numbers = facts.get("columns"), ("loss_sum", "loss_count", "grad_norm", "seconds")
+        if not isinstance(columns, list) or not all(isinstance(one, str) for one in columns):
+            raise self._unfit(checkpoint, "it does not name the log's columns")
+        for name in numbers:
+            if name not in facts or not isinstance(facts[name], int | float | None):
+                raise self._unfit(checkpoint, f"{name} is no number")
+
+    def _unfit(self, checkpoint: Checkpoint, why: str) -> InputError:
+        return InputError(
+            f"the checkpoint of step {checkpoint.step} in {self.checkpoints} does not fit this run "
+            f"({why}); train into another folder, or start again with resume=False"
+        )
 
     def finished_model(self) -> nn.Module:
         """The model, ready to be used, with a record of how it was made."""

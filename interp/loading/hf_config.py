@@ -5,15 +5,16 @@ that GPT-2's code never reads cannot change a result; those that are not known t
 listed in the model's provenance.
 """
 
-import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from interp.core import reading
 from interp.core.config import GPTConfig
 from interp.core.errors import InputError
+from interp.core.reading import brief
 
 _ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
 
@@ -94,12 +95,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise InputError(f"There is no {path.name} in {path.parent}.")
-    try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({error}); was the copy cut short?") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+    values = reading.read_json(path)
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold a JSON object, but it holds a {type(values).__name__}.")
     return values
@@ -119,7 +115,7 @@ def config_from_gpt2(values: Mapping[str, Any], where: str) -> GPT2Fields:
     for name, (neutral, why) in _REFUSED_UNLESS.items():
         value = values.get(name, neutral)
         if value is not None and value != neutral:
-            raise InputError(f"{where} sets {name}={_short(value)}, which is not supported: {why}.")
+            raise InputError(f"{where} sets {name}={brief(value)}, which is not supported: {why}.")
     read = _Reader(values, where)
     heads, width = read.size("n_head"), read.size("n_embd")
     if width % heads:
@@ -146,12 +142,12 @@ def _check_architecture(values: Mapping[str, Any], where: str) -> None:
     kind, classes = values.get("model_type"), values.get("architectures") or []
     if kind != "gpt2":
         raise InputError(
-            f"{where} describes a model of type {_short(kind)}, but only GPT-2 (model_type 'gpt2') "
+            f"{where} describes a model of type {brief(kind)}, but only GPT-2 (model_type 'gpt2') "
             "and this library's own format ('interp-gpt') can be loaded."
         )
     if not isinstance(classes, list) or any(name not in _ARCHITECTURES for name in classes):
         raise InputError(
-            f"{where} names the architecture {_short(classes)}; expected "
+            f"{where} names the architecture {brief(classes)}; expected "
             f"{' or '.join(_ARCHITECTURES)}: other heads than the language model's are not loaded."
         )
 
@@ -167,8 +163,8 @@ class _Reader:
         value = self.values.get(name, self.values.get(spelling))
         if spelling in self.values and self.values[spelling] != value:
             raise InputError(
-                f"{self.where} says {name}={_short(value)} and "
-                f"{spelling}={_short(self.values[spelling])}, which mean the same; remove one."
+                f"{self.where} says {name}={brief(value)} and "
+                f"{spelling}={brief(self.values[spelling])}, which mean the same; remove one."
             )
         if value is None:
             raise InputError(f"{self.where} does not say {name}; is it a GPT-2's config?")
@@ -186,7 +182,8 @@ class _Reader:
         name = "layer_norm_epsilon"
         value = self.values.get(name, _DEFAULTS[name])
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or value <= 0:
+        # Whole numbers of JSON may be too long for a float, so nothing is converted before this.
+        if not is_number or not 0 < value <= sys.float_info.max:
             raise self._wrong(name, value, "a number above 0")
         return float(value)
 
@@ -198,7 +195,7 @@ class _Reader:
         return _ACTIVATIONS[value]
 
     def _wrong(self, name: str, value: Any, expected: str) -> InputError:
-        return InputError(f"{self.where} sets {name}={_short(value)}; expected {expected}.")
+        return InputError(f"{self.where} sets {name}={brief(value)}; expected {expected}.")
 
 
 def inexpressible_in_gpt2(config: GPTConfig) -> str | None:
@@ -239,8 +236,3 @@ def config_to_gpt2(config: GPTConfig) -> dict[str, Any]:
         "use_cache": True,
         "vocab_size": config.d_vocab,
     }
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -7,6 +7,7 @@ is read first, and the network is touched only after one short probe was answere
 
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interp.core.errors import InputError, RunError
+from interp.core.reading import brief, read_text
 from interp.loading.hf_config import config_from_gpt2, read_json
 from interp.loading.weights import INDEX, SINGLE
 
 PROBE_SECONDS = 2.5
+_COMMIT = re.compile(r"[0-9A-Za-z]{1,64}")
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -89,7 +92,9 @@ def cached_snapshot(hub_id: str, revision: str | None) -> Snapshot | None:
         raise InputError(f"{commit!r} is not a revision; expected a branch, a tag or a commit.")
     reference = folder / "refs" / commit
     if reference.is_file():
-        commit = reference.read_text().strip()
+        commit = read_text(reference).strip()
+        if not _COMMIT.fullmatch(commit):
+            raise InputError(f"{reference} holds {brief(commit)}, which is no commit; remove it.")
     path = folder / "snapshots" / commit
     return Snapshot(hub_id, commit, path) if _is_complete(path) else None
 

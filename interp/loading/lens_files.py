@@ -6,12 +6,14 @@ from typing import Any
 
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from interp.core import HookedGPT
 from interp.core.errors import InputError, RunError
+from interp.core.reading import brief, expanded
 from interp.loading.provenance import weights_hash
+from interp.loading.weights import check_finite
+from interp.loading.writing import save_tensors
 
 _FORMAT = "interp-lens"
 
@@ -49,11 +51,11 @@ def save_lens(
         "model": model.name,
         "weights": weights_hash(model),
     }
-    target = Path(path).expanduser()
+    target = expanded(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(held, target, metadata=metadata)
-    except (OSError, SafetensorError) as error:
+        save_tensors(held, target, metadata)
+    except OSError as error:
         raise RunError(f"Could not save the lens to {target}: {error}.") from error
     return target
 
@@ -70,26 +72,40 @@ def load_lens(path: str | Path, model: HookedGPT) -> dict[str, Any]:
     Raises:
         InputError: no such file, no lens in it, or a lens that was fitted on other weights.
     """
-    source = Path(path).expanduser()
+    source = expanded(path)
     if not source.is_file():
         raise InputError(f"There is no lens at {source}; `save_lens` writes one.")
     try:
         with safe_open(source, framework="pt", device=str(model.W_E.device)) as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise InputError(f"{source} is no complete safetensors file: {error}.") from error
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{source} is no complete safetensors file: {error}.") from None
     if metadata.get("format") != _FORMAT or not {"name", "depths", "weights"} <= set(metadata):
         raise InputError(f"{source} holds no lens; was a model's weight file given?")
     if metadata["weights"] != weights_hash(model):
         raise InputError(
-            f"{source} holds a {metadata['name']} of {metadata.get('model')!r} with other weights "
-            f"than {model.name!r}; a lens reads only the weights, as processed, that it was "
-            "fitted on."
+            f"{source} holds a {metadata['name']:.80} of {brief(metadata.get('model'))} with other "
+            f"weights than {model.name!r}; a lens reads only the weights, as processed, that it "
+            "was fitted on."
         )
-    return {
-        "name": metadata["name"],
-        "depths": tuple(int(depth) for depth in metadata["depths"].split(",")),
-        "change": tensors.get("change"),
-        "shift": tensors.get("shift"),
-    }
+    depths = _depths(source, metadata["depths"], model)
+    width = model.config.d_model
+    shapes = {"change": (len(depths), width, width), "shift": (len(depths), width)}
+    if not tensors or not tensors.keys() <= shapes.keys():
+        raise InputError(f"{source} holds the tensors {brief(sorted(tensors))}; no lens has these.")
+    for key, tensor in tensors.items():
+        if tuple(tensor.shape) != shapes[key] or not tensor.is_floating_point():
+            raise InputError(
+                f"{source}: {key} is {tensor.dtype} of shape {list(tensor.shape)}, but "
+                f"{len(depths)} depths of {model.name!r} need numbers of {list(shapes[key])}."
+            )
+        check_finite(key, tensor, str(source))
+    return {"name": metadata["name"], "depths": depths} | {k: tensors.get(k) for k in shapes}
+
+
+def _depths(source: Path, said: str, model: HookedGPT) -> tuple[int, ...]:
+    parts = said.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise InputError(f"{source} translates the depths {brief(said)}, which are no numbers.")
+    return tuple(map(int, parts))

@@ -8,6 +8,7 @@ import torch
 
 from interp.core import GPTConfig, HookedGPT
 from interp.core.errors import InputError, RunError
+from interp.core.reading import expanded
 from interp.loading.hf_config import GPT2Fields, config_from_gpt2, read_json
 from interp.loading.names import (
     FAMILY,
@@ -134,7 +135,7 @@ def _exists(path: str) -> bool:
 def _from_directory(
     path: Path, device: torch.device, dtype: torch.dtype, revision: str | None
 ) -> HookedGPT:
-    path = path.expanduser()
+    path = expanded(path)
     _refuse_revision(str(path), revision)
     path = _inside_run(path)
     if (path.is_file() and path.suffix == ".safetensors") or path.name == "checkpoints":
@@ -322,18 +323,18 @@ def _random(
     _refuse_revision(name, revision)
     base = name.removeprefix(_RANDOM)
     family = family_name(base)
-    directory = SHIPPED_FOLDER / base if base in shipped_names() else Path(base).expanduser()
+    directory = SHIPPED_FOLDER / base if base in shipped_names() else Path(base)
     if family is not None:
         shape = FAMILY[family]
         config = GPTConfig(shape.n_layers, shape.d_model, shape.n_heads, GPT2_CONTEXT, GPT2_VOCAB)
         tokenizer = _cached_tokenizer(shape.hub_ids, config)
-    elif base and directory.is_dir():
+    elif base and _exists(str(directory)) and (directory := expanded(directory)).is_dir():
         values = read_json(directory / "config.json")
         own = values.get("model_type") == OWN_FORMAT
         fields = _own_fields(values, directory) if own else _gpt2_fields(values, directory, dtype)
         config, tokenizer = fields.config, _tokenizer_of(directory, values, fields.config)
     else:
-        raise InputError(f"{name!r} has no known shape; " + near_names(base))
+        raise InputError(f"{name[:80]!r} has no known shape; " + near_names(base[:80]))
     try:
         model = HookedGPT(config, dtype=dtype, device=device, seed=seed)
     except (RuntimeError, MemoryError) as error:  # PyTorch's out-of-memory is a RuntimeError

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from interp.core.errors import InputError
+from interp.core.reading import regular_file
 from interp.loading.prompt_pairs import (
     NEEDED,
     PromptPair,
     check_pair_names,
     pair_of,
     rows_reader,
+    said,
+    text_of,
+    unit_of,
 )
 
 
@@ -38,7 +42,7 @@ def iter_prompts(path: str | Path) -> Iterator[Prompt | PromptPair]:
     rows_of, kind = rows_reader(path), None
     newline = "" if Path(path).suffix.lower() == ".csv" else "\n"
     try:
-        with Path(path).open(encoding="utf-8-sig", newline=newline) as file:
+        with regular_file(path).open(encoding="utf-8-sig", newline=newline) as file:
             for line, row in rows_of(path, _decoded(path, file), _check_names):
                 found = pair_of(path, line, row) if "clean" in row else _prompt(path, line, row)
                 kind = kind or type(found)
@@ -72,12 +76,9 @@ def _check_names(path: str | Path, line: int, names: list[str]) -> None:
     if unknown or len(set(names)) != len(names):
         raise InputError(
             f"{path}, line {line}: a file of plain prompts has the columns prompt and unit, each "
-            f"once, but {', '.join(names)} came"
+            f"once, but {said(names)} came"
         )
 
 
 def _prompt(path: str | Path, line: int, row: dict[str, Any]) -> Prompt:
-    text = row["prompt"]
-    if not isinstance(text, str) or not text.strip():
-        raise InputError(f"{path}, line {line}: prompt is {text!r}, not a text")
-    return Prompt(text, str(row.get("unit") or "").strip() or f"line {line}", line)
+    return Prompt(text_of(path, line, row, "prompt"), unit_of(path, line, row), line)

@@ -7,12 +7,12 @@ independently, a template for instance).
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from interp.core.errors import InputError
+from interp.core.reading import brief, brief_name, is_text, parse_json, read_text
 
 NEEDED = ("clean", "corrupted", "correct", "incorrect")
 COLUMNS = (*NEEDED, "unit")
@@ -42,13 +42,7 @@ def read_prompt_pairs(path: str | Path) -> list[PromptPair]:
             missing or unknown, an empty cell, or the same answer twice; the line is named.
     """
     rows_of = rows_reader(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no UTF-8 text: byte {error.start} cannot be read") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
-    lines = io.StringIO(text, newline="\n")
+    lines = io.StringIO(read_text(path), newline="\n")
     found = [pair_of(path, line, row) for line, row in rows_of(path, lines, check_pair_names)]
     if not found:
         raise InputError(f"{path} holds no prompts; expected rows with {', '.join(NEEDED)}")
@@ -67,7 +61,9 @@ def rows_reader(path: str | Path) -> Callable[[str | Path, Iterable[str], CheckN
     """
     rows_of = {".csv": _csv_rows, ".jsonl": _json_rows}.get(Path(path).suffix.lower())
     if rows_of is None:
-        raise InputError(f"{path} is neither a .csv nor a .jsonl file; pairs are read from these")
+        raise InputError(
+            f"{brief_name(path)} is neither a .csv nor a .jsonl file; pairs are read from these"
+        )
     return rows_of
 
 
@@ -96,10 +92,7 @@ def _json_rows(path: str | Path, lines: Iterable[str], check: CheckNames) -> Row
     for line, content in enumerate(lines, start=1):
         if not content.strip():
             continue
-        try:
-            row = json.loads(content)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {line}: no JSON: {error.msg}") from None
+        row = parse_json(content, f"{path}, line {line}")
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {line}: expected an object with {', '.join(NEEDED)}")
         check(path, line, list(row))
@@ -117,13 +110,19 @@ def check_pair_names(path: str | Path, line: int, names: list[str]) -> None:
     if missing:
         raise InputError(
             f"{path}, line {line}: no column is called {', '.join(missing)}; there are "
-            f"{', '.join(names)}"
+            f"{said(names)}"
         )
     if unknown or len(set(names)) != len(names):
         raise InputError(
             f"{path}, line {line}: columns are {', '.join(COLUMNS)}, each once, but "
-            f"{', '.join(names)} came"
+            f"{said(names)} came"
         )
+
+
+def said(names: list[str]) -> str:
+    """Names of columns in a sentence, cut where a file has no end of them."""
+    text = ", ".join(names)
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def pair_of(path: str | Path, line: int, row: dict[str, Any]) -> PromptPair:
@@ -132,14 +131,39 @@ def pair_of(path: str | Path, line: int, row: dict[str, Any]) -> PromptPair:
     Raises:
         InputError: a cell is no text, an answer is there twice, or both versions are the same.
     """
-    for name in NEEDED:
-        if not isinstance(row[name], str) or not row[name].strip():
-            raise InputError(f"{path}, line {line}: {name} is {row[name]!r}, not a text")
+    cells = [text_of(path, line, row, name) for name in NEEDED]
     if row["correct"] == row["incorrect"]:
         raise InputError(
-            f"{path}, line {line}: {row['correct']!r} is both the correct and the incorrect answer"
+            f"{path}, line {line}: {brief(row['correct'])} is both the correct and the incorrect "
+            "answer"
         )
     if row["clean"] == row["corrupted"]:
         raise InputError(f"{path}, line {line}: both versions of the prompt are the same")
-    unit = str(row.get("unit") or "").strip() or f"line {line}"
-    return PromptPair(*(row[name] for name in NEEDED), unit, line)
+    return PromptPair(*cells, unit_of(path, line, row), line)
+
+
+def text_of(path: str | Path, line: int, row: dict[str, Any], name: str) -> str:
+    """A cell that must hold a text.
+
+    Raises:
+        InputError: it holds another value, nothing but space, or half a character, which JSON can
+            spell and nothing can read.
+    """
+    value = row[name]
+    if not is_text(value) or not value.strip():
+        raise InputError(f"{path}, line {line}: {name} is {brief(value)}, not a text")
+    return value
+
+
+def unit_of(path: str | Path, line: int, row: dict[str, Any]) -> str:
+    """What a row says of its unit; the line, if it says nothing.
+
+    Raises:
+        InputError: it is neither a text nor a number.
+    """
+    value = "" if row.get("unit") is None else row["unit"]
+    if not isinstance(value, int | float) and not is_text(value):
+        raise InputError(
+            f"{path}, line {line}: unit is {brief(value)}, neither a text nor a number"
+        )
+    return str(value).strip() or f"line {line}"

@@ -7,15 +7,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from interp.core import HookedGPT
 from interp.core.errors import InputError, RunError
+from interp.core.reading import expanded
 from interp.loading.hf_config import config_to_gpt2, inexpressible_in_gpt2, read_json
 from interp.loading.load import OWN_FORMAT
 from interp.loading.tokenizer import WORDS_MARK
 from interp.loading.weights import SINGLE, check_finite, gpt2_name
+from interp.loading.writing import save_tensors
 
 # What `save` writes; a directory that holds anything else is not replaced.
 _WRITTEN = {SINGLE, "config.json", "generation_config.json", "tokenizer.json",
@@ -44,7 +45,7 @@ def save(model: HookedGPT, directory: str | Path, *, overwrite: bool = False) ->
             not finite.
         RunError: the disk refuses.
     """
-    target = Path(directory).expanduser()
+    target = expanded(directory)
     _check_target(target, overwrite)
     for name, parameter in model.named_parameters():
         check_finite(name, parameter.detach(), f"the model {model.name!r}")
@@ -81,7 +82,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
 def _write(model: HookedGPT, folder: Path) -> None:
     own = inexpressible_in_gpt2(model.config) is not None
     _write_json(folder / "config.json", _own_config(model) if own else _gpt2_config(model))
-    save_file(_tensors(model, own), folder / SINGLE, metadata={"format": "pt"})
+    save_tensors(_tensors(model, own), folder / SINGLE)
     if model.tokenizer is not None:
         model.tokenizer.save(folder)
         _mark_words(model.tokenizer, folder / "tokenizer_config.json")

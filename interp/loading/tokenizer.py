@@ -41,10 +41,7 @@ def read_tokenizer(directory: Path, *, gpt2: bool, bos_id: int | None) -> Any:
         return general
     from interp.corpus.tokenizer import WordTokenizer
 
-    try:
-        words = WordTokenizer.load(directory)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{directory} holds no word tokenizer: {error!r}.") from None
+    words = WordTokenizer.load(directory)
     if words.ids != general.vocab:
         raise InputError(
             f"The ids in {directory / 'tokenizer.json'} are not those of the language's word "
@@ -229,7 +226,7 @@ def _read_backend(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust library raises bare Exception
-        raise InputError(f"{path} is not a tokenizer file: {error}.") from None
+        raise InputError(f"{path} is not a tokenizer file: {_line(error)}.") from None
 
 
 def _from_vocab_and_merges(directory: Path, facts: dict[str, Any]) -> Tokenizer:
@@ -245,7 +242,7 @@ def _from_vocab_and_merges(directory: Path, facts: dict[str, Any]) -> Tokenizer:
     try:
         backend = Tokenizer(models.BPE.from_file(str(vocab), str(merges)))
     except Exception as error:  # the Rust library raises bare Exception
-        raise InputError(f"{vocab} and {merges.name} make no tokenizer: {error}.") from None
+        raise InputError(f"{vocab} and {merges.name} make no tokenizer: {_line(error)}.") from None
     prefix = facts.get("add_prefix_space") is True
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     backend.decoder = decoders.ByteLevel()
@@ -272,6 +269,11 @@ def _spells_everything(backend: Tokenizer) -> bool:
 
 def _optional_json(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
+
+
+def _line(error: Exception) -> str:
+    """What the Rust library says, which may quote the whole file."""
+    return " ".join(str(error).split())[:200]
 
 
 def _content(token: Any) -> str | None:

@@ -31,7 +31,7 @@ def from_checkpoint(
     own = {
         name.removeprefix("model."): tensor.to(dtype)
         for name, tensor in checkpoint.tensors.items()
-        if name.startswith("model.")
+        if name.startswith("model.") and tensor.is_floating_point()
     }
     check_parameters(recipe.config, own, str(path))
     model = build_model(recipe.config, own, device)
@@ -54,4 +54,5 @@ def _recipe(facts: dict[str, Any], path: Path) -> Recipe:
     try:
         return Recipe.from_dict(facts["recipe"])
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path} carries no recipe of this version ({error!r}).") from None
+        reason = f"{error!r:.200}"
+        raise InputError(f"{path} carries no recipe of this version ({reason}).") from None

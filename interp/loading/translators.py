@@ -2,16 +2,21 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from interp.core import EncoderDecoderConfig, HookedEncoderDecoder, InputError, RunError
+from interp.core.reading import is_text
 from interp.corpus import WordTokenizer
+from interp.corpus.tokenizer import BOS, PAD
 from interp.loading.hf_config import read_json
 from interp.loading.names import SHIPPED_FOLDER, TRANSLATOR
 from interp.loading.provenance import weights_hash
+from interp.loading.weights import check_finite
+from interp.loading.writing import save_tensors
 
 FOLDER = SHIPPED_FOLDER / TRANSLATOR
 DESCRIPTION = "translator.json"
@@ -36,21 +41,38 @@ def load_translator(
     if not path.is_file():
         found = sorted(file.stem.removeprefix("seed") for file in folder.glob("seed*.safetensors"))
         raise InputError(f"There is no translator of seed {seed}; there are: {', '.join(found)}.")
-    config = EncoderDecoderConfig.from_dict(described["config"])
+    config = _checked(described, folder / DESCRIPTION)
     model = HookedEncoderDecoder(config, dtype=dtype, init=None)
     try:
         tensors = load_file(path)
         with torch.no_grad():
             model.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()})
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path} does not hold this translator: {reason}") from error
+        raise InputError(f"{path} does not hold this translator: {reason}") from None
+    for name, parameter in model.named_parameters():
+        check_finite(name, parameter.detach(), str(path))
     model.source_tokenizer = WordTokenizer(described["source_words"])
     model.target_tokenizer = WordTokenizer(described["target_words"])
     model.name = TRANSLATOR if seed == 0 else f"{TRANSLATOR}-s{seed}"
     model.requires_grad_(False).eval()
     model.provenance = {"source": "shipped", "weights_sha256": weights_hash(model)}
     return model
+
+
+def _checked(described: dict[str, Any], path: Path) -> EncoderDecoderConfig:
+    """The shape, which the words must have as well."""
+    if not isinstance(described.get("config"), dict):
+        raise InputError(f"{path} has no 'config' with the translator's shape.")
+    config = EncoderDecoderConfig.from_dict(described["config"])
+    sizes = {"source_words": config.d_vocab_source, "target_words": config.d_vocab_target}
+    for name, size in sizes.items():
+        words = described.get(name)
+        if not isinstance(words, list) or not all(map(is_text, words)):
+            raise InputError(f"{path} has no {name}, a list of texts.")
+        if len({*words, BOS, PAD}) != size or len(words) != size - 2:
+            raise InputError(f"{path}: {name} are {len(words)}, each once, of {size - 2}.")
+    return config
 
 
 def save_translator(model: HookedEncoderDecoder, folder: str | Path, seed: int) -> Path:
@@ -71,8 +93,7 @@ def save_translator(model: HookedEncoderDecoder, folder: str | Path, seed: int) 
         text = json.dumps(described, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
         (folder / DESCRIPTION).write_text(text, encoding="utf-8")
         tensors = {name: p.detach().contiguous() for name, p in model.named_parameters()}
-        save_file(tensors, path, metadata={"format": "pt"})
-        path.chmod(0o644)  # safetensors' default locks out everybody else
+        save_tensors(tensors, path)
     except OSError as error:
         raise RunError(f"Could not save to {folder}: {error.strerror or error}.") from error
     return path

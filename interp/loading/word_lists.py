@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from interp.core.errors import InputError
+from interp.core.reading import read_text
 
 
 class Analogy(NamedTuple):
@@ -113,8 +114,8 @@ def read_pairs(path: str | Path) -> list[WordPair]:
         _no_gaps(path, number, pair._asdict())
         if pair in pairs:
             raise InputError(
-                f"{path}, line {number}: the pair {pair.first!r}, {pair.second!r} already stands "
-                f"in line {pairs[pair]}"
+                f"{path}, line {number}: the pair {pair.first!r:.80}, {pair.second!r:.80} "
+                f"already stands in line {pairs[pair]}"
             )
         pairs[pair] = number
     if not pairs:
@@ -153,7 +154,7 @@ def read_rated_pairs(path: str | Path) -> list[RatedPair]:
             rating = float(values["rating"])
         except ValueError:
             raise InputError(
-                f"{path}, line {number}: the rating {values['rating']!r} is no number"
+                f"{path}, line {number}: the rating {values['rating']!r:.80} is no number"
             ) from None
         if rating != rating or rating in (float("inf"), float("-inf")):
             raise InputError(f"{path}, line {number}: the rating is {rating}, not a finite number")
@@ -164,12 +165,7 @@ def read_rated_pairs(path: str | Path) -> list[RatedPair]:
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no UTF-8 text: byte {error.start} cannot be read") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    text = read_text(path)
     if not text.strip():
         raise InputError(f"{path} is empty")
     yield from enumerate(text.splitlines(), start=1)
@@ -201,7 +197,7 @@ def _table(
     if missing:
         raise InputError(
             f"{path}, line {rows[0][0]}: no column is called {', '.join(sorted(missing))}; there "
-            f"are {', '.join(rows[0][1])}"
+            f"are {', '.join(rows[0][1])[:200]}"
         )
     for number, row in rows[1:]:
         if len(row) != len(as_names):

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.core.errors import InputError
+from interp.core.reading import regular_file
 
 MOST_PROJECTED = 10_000  # rows that the projector shows at a tolerable speed
 
@@ -37,7 +38,7 @@ class WordVectors:
         if len(set(self.words)) != len(self.words):
             seen: set[str] = set()
             twice = next(w for w in self.words if w in seen or seen.add(w))
-            raise InputError(f"the word {twice!r} comes twice; which vector is meant?")
+            raise InputError(f"the word {twice!r:.80} comes twice; which vector is meant?")
 
 
 def token_words(tokenizer: Any) -> list[str]:
@@ -65,7 +66,7 @@ def read_word2vec(path: str | Path, binary: bool | None = None) -> WordVectors:
 
     Cost: memory of the vectors, float32.
     """
-    path = Path(path)
+    path = regular_file(path)
     binary = path.suffix == ".bin" if binary is None else binary
     try:
         with path.open("rb") as file:
@@ -80,7 +81,7 @@ def _header(path: Path, line: bytes) -> tuple[int, int]:
     if not line.strip():
         raise InputError(f"{path} is empty")
     parts = line.split()
-    if len(parts) != 2 or not all(part.isdigit() for part in parts):
+    if len(parts) != 2 or not all(part.isdigit() and len(part) < 20 for part in parts):
         raise InputError(
             f"{path}, line 1: a word2vec file begins with the number of words and their width, "
             f"but {line[:40]!r} came; is it GloVe's format, which lacks this line?"
@@ -107,15 +108,16 @@ def _read_text(path: Path, file: BinaryIO, n_words: int, width: int) -> WordVect
         if len(parts) != width + 1:
             raise InputError(
                 f"{path}, line {row + 2}: expected a word and {width} numbers, but "
-                f"{len(parts) - 1} came after {parts[0]!r}"
+                f"{len(parts) - 1} came after {parts[0]!r:.80}"
             )
         try:
             vectors[row] = [float(number) for number in parts[1:]]
         except ValueError:
             raise InputError(
-                f"{path}, line {row + 2}: the vector of {parts[0]!r} holds what is no number"
+                f"{path}, line {row + 2}: the vector of {parts[0]!r:.80} holds what is no number"
             ) from None
         words.append(parts[0])
+    _check_finite(path, words, vectors)
     return WordVectors(words, vectors)
 
 
@@ -133,7 +135,17 @@ def _read_binary(path: Path, file: BinaryIO, n_words: int, width: int) -> WordVe
             raise InputError(f"{path} ends after {row} of {n_words} words")
         vectors[row] = np.frombuffer(numbers, dtype="<f4")
         words.append(letters.decode("utf-8", errors="replace"))
+    _check_finite(path, words, vectors)
     return WordVectors(words, vectors)
+
+
+def _check_finite(path: Path, words: list[str], vectors: Float[np.ndarray, "word d_model"]) -> None:
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise InputError(
+            f"{path}: the vector of {words[bad[0]]!r:.80} holds a number that is not finite (NaN, "
+            "infinity, or too large for float32)"
+        )
 
 
 def write_word2vec(given: WordVectors, path: str | Path, binary: bool | None = None) -> None:
@@ -233,12 +245,22 @@ def read_parquet(path: str | Path) -> WordVectors:
         InputError: the file is no Parquet, or lacks the columns.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from interp.loading.parquet_files import opened, shared_texts
 
     try:
-        table = pq.read_table(Path(path), columns=["word", "vector"])
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise InputError(f"{path} is no Parquet file of word vectors: {error}") from None
+        with opened(path, texts=["word"]) as file:
+            table = file.read(columns=["word", "vector"])
+        kind = table.schema.field("vector").type
+        words = shared_texts(table["word"])
+    except (OSError, pa.ArrowException, AttributeError, KeyError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is no Parquet file of word vectors: {reason}") from None
     vectors = table["vector"].combine_chunks()
-    width = vectors.type.list_size
-    return WordVectors(table["word"].to_pylist(), vectors.values.to_numpy().reshape(-1, width))
+    if not pa.types.is_fixed_size_list(kind) or not pa.types.is_floating(kind.value_type):
+        raise InputError(f"{path}: the column vector holds {kind}, not lists of as many numbers")
+    if vectors.null_count or vectors.values.null_count or None in words:
+        raise InputError(f"{path} has words without a vector, or vectors without a word or number")
+    numbers = vectors.values.to_numpy(zero_copy_only=False).reshape(len(words), kind.list_size)
+    _check_finite(Path(path), words, numbers)
+    return WordVectors(words, numbers)

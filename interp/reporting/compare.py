@@ -15,7 +15,8 @@ from urllib.parse import quote
 import pandas as pd
 from markupsafe import Markup
 
-from interp.core.errors import InputError
+from interp.core.errors import InputError, RunError
+from interp.core.reading import brief_name, read_json
 from interp.reporting.claims import lectures
 from interp.reporting.files import folder_name, replaced_folder
 from interp.reporting.pages import render
@@ -27,6 +28,7 @@ from interp.reporting.translation import ENGLISH, Phrases, Said
 MARK = "comparison.json"
 OVERLAP, APART = "overlap", "apart"
 _MANY_ROWS = 200  # of a table; longer ones are linked
+_PNG = b"\x89PNG\r\n"
 
 
 @dataclass(frozen=True)
@@ -134,15 +136,22 @@ def _report_of(name: str | Path, out: Path) -> _Report:
     """The report in a folder, or that of a model of this name."""
     places = [Path(name), out / folder_name(str(name))]
     for folder in places:
-        studies = read_studies(folder) if folder.is_dir() else []
+        studies = read_studies(folder) if _is_folder(folder) else []
         if studies:
             return _Report(folder, studies[0].model, {study.name: study for study in studies})
     there = sorted(path.parent.name for path in out.glob("[!.]*/index.html"))
     known = f"there are reports of {', '.join(there)}" if there else "there are none yet"
     raise InputError(
-        f"{name} is neither a report folder nor a model with a report in {out} ({known}); "
-        "`interp report -m MODEL` writes one"
+        f"{brief_name(name)} is neither a report folder nor a model with a report in {out} "
+        f"({known}); `interp report -m MODEL` writes one"
     )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # too long a name
+        return False
 
 
 def _shared(reports: tuple[_Report, _Report]) -> list[str]:
@@ -252,17 +261,17 @@ def _options(study: str, reports: tuple[_Report, _Report]) -> list[str]:
     options = []
     for report in reports:
         stored = report.studies.get(study)
-        path = report.folder / stored.folder / "provenance.json" if stored else None
         try:
-            read = json.loads(path.read_text(encoding="utf-8"))["options"] if path else None
-        except (OSError, ValueError, KeyError):
+            path = report.folder / stored.folder / "provenance.json" if stored else None
+            read = read_json(path)["options"] if path else None
+        except (InputError, KeyError, TypeError):
             read = None
         options.append(read)
     if not all(isinstance(one, dict) for one in options):
         return []
     a, b = options
     names = [name for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
-    return [f"{name} {a.get(name)}/{b.get(name)}" for name in names]
+    return [f"{name} {a.get(name)!s:.80}/{b.get(name)!s:.80}" for name in names]
 
 
 def _question(study: str, reports: tuple[_Report, _Report], words: Phrases) -> Said:
@@ -309,7 +318,9 @@ def _side(
     figure: dict[str, Any], folder: Path, names: tuple[str, str], out: Path, words: Phrases
 ) -> dict[str, Any]:
     picture = folder / "figures" / f"{folder_name(figure['name'])}.png"
-    content = picture.read_bytes() if picture.is_file() else b""
+    content = _bytes_of(picture, folder)
+    if not content.startswith(_PNG):
+        content = b""
     return {
         "source": content and _data_uri("image/png", content),
         "width": int.from_bytes(content[16:20], "big"),
@@ -327,14 +338,26 @@ def _table(folder: Path, tables: Sequence[str]) -> dict[str, Any] | None:
     if not tables:
         return None
     path = folder / "tables" / f"{folder_name(tables[0])}.csv"
-    if not path.is_file():
+    content = _bytes_of(path, folder)
+    if not content:
         return None
-    content = path.read_bytes()
-    header, *rows = csv.reader(io.StringIO(content.decode("utf-8")))
+    try:
+        header, *rows = csv.reader(io.StringIO(content.decode("utf-8")), strict=True)
+    except (csv.Error, ValueError) as error:
+        raise RunError(
+            f"{path} cannot be read as a table ({error}); run that study again"
+        ) from error
     if len(rows) > _MANY_ROWS:
         return None
     link = _data_uri("text/csv;charset=utf-8", content)
     return {"name": tables[0], "header": header, "rows": rows, "link": link}
+
+
+def _bytes_of(path: Path, folder: Path) -> bytes:
+    """A file of a report; empty where there is none, or a link that leads out of the report."""
+    if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+        return b""
+    return path.read_bytes()
 
 
 def _path(file: Path, names: tuple[str, str], out: Path) -> str:

@@ -1,6 +1,8 @@
 """Reports as they lie on disk: what each study found, and what became of the others."""
 
 import json
+import re
+import string
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from interp.core.errors import RunError
-from interp.reporting.files import write_file
+from interp.core.reading import brief, read_json
+from interp.reporting.files import folder_name, write_file
 from interp.reporting.results import Finding, filled
 
 STATUS_FILE = "status.json"
@@ -54,12 +57,8 @@ def read_studies(model_dir: Path) -> list[StoredStudy]:
 
 def _read(path: Path) -> StoredStudy:
     try:
-        study = json.loads(path.read_text(encoding="utf-8"))
-        sentences = [study["headline"]]
-        for figure in study["figures"]:
-            sentences += [figure["alt"], figure["answer"]]
-        for sentence in sentences:
-            filled(sentence["template"], sentence["values"])
+        study = read_json(path)
+        _check(study, path.parent.name)
         return StoredStudy(
             name=study["study"],
             folder=path.parent.name,
@@ -69,10 +68,44 @@ def _read(path: Path) -> StoredStudy:
             figures=tuple(study["figures"]),
             findings=tuple(Finding(**finding) for finding in study["findings"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:300]
         raise RunError(
-            f"{path} cannot be read as findings ({error}); run that study again"
+            f"{path} cannot be read as findings ({reason}); run that study again"
         ) from error
+
+
+# What a report writes; a width of millions would be a text of as many letters.
+_FORMAT = re.compile(r"p|[<>^+ ]?\d{0,2},?(\.\d{1,2})?[a-zA-Z%]?")
+
+
+def _check(study: Any, folder: str) -> None:
+    """Everything that pages take from such a file, in kind; a link is made of the folder's name.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: something is missing or of another kind.
+    """
+    if folder_name(folder) != folder:
+        raise ValueError(f"{brief(folder)} is no name of a report's folder")
+    texts = [study["study"], study["model"], study["question"]]
+    sentences = [study["headline"]]
+    for figure in study["figures"]:
+        texts += [figure["name"], figure["question"], figure["uninformative"], *figure["tables"]]
+        sentences += [figure["alt"], figure["answer"]]
+    for sentence in sentences:
+        texts.append(sentence["template"])
+        for _, name, spec, _ in string.Formatter().parse(sentence["template"]):
+            if name is not None and not _FORMAT.fullmatch(spec or ""):
+                raise ValueError(f"{brief(spec)} is no format of a number")
+        filled(sentence["template"], sentence["values"])
+    for finding in study["findings"]:
+        texts += [finding[name] for name in ("verdict", "statement")]
+        texts += [finding.get(name, "") for name in ("unit", "null_name", "figure")]
+        if type(finding["claim"]) is not int:
+            raise TypeError(f"a claim has a number, not {brief(finding['claim'])}")
+    wrong = next((text for text in texts if not isinstance(text, str)), "")
+    if wrong != "":
+        raise TypeError(f"{brief(wrong)} stands where a text was expected")
 
 
 def kept_outcomes(
@@ -92,10 +125,10 @@ def kept_outcomes(
     before: dict[str, tuple[str, str]] = {}
     if path.is_file():
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            before = {name: (one["status"], one["reason"]) for name, one in stored.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{path} cannot be read ({error}); remove it") from error
+            before = {name: _status(one) for name, one in read_json(path).items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise RunError(f"{path} cannot be read ({reason}); remove it") from error
     kept = {name: one for name, one in (before | dict(news)).items() if name not in done}
     if kept:
         content = {
@@ -107,3 +140,10 @@ def kept_outcomes(
     else:
         path.unlink(missing_ok=True)
     return kept
+
+
+def _status(stored: Mapping[str, Any]) -> tuple[str, str]:
+    status, reason = stored["status"], stored["reason"]
+    if status not in (LEFT_OUT, FAILED) or not isinstance(reason, str):
+        raise ValueError(f"{brief(stored)} says nothing about a study")
+    return status, reason

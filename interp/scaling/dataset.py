@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from interp.core.errors import InputError, RunError
+from interp.core.reading import expanded, parse_json, read_json
 from interp.reporting.files import write_file
 from interp.scaling.cells import Cell, Outcome, Status
 from interp.scaling.frames import notes_of
 
 _MARK = "_sweep.json"
 _OURS = ("cells", "_failed", "_left_out", "_lock", "_log.jsonl", "_cells.jsonl", "_sweep.json")
+_LONGEST_S = 1e9  # of a cell: thirty years
 _FOLDERS = {"failed": "_failed", "left out": "_left_out"}
 
 
@@ -40,7 +42,7 @@ class Dataset:
     """
 
     def __init__(self, out: str | Path, look_only: bool = False) -> None:
-        self.out = Path(out).expanduser()
+        self.out = expanded(out)
         if self.out.exists() and not self.out.is_dir():
             raise InputError(f"{self.out} is a file; --out names a folder")
         there = sorted(p.name for p in self.out.iterdir()) if self.out.exists() else []
@@ -49,6 +51,9 @@ class Dataset:
             raise InputError(
                 f"{self.out} holds {foreign[0]} and is no folder of a sweep; give another --out"
             )
+        for name in _OURS:
+            if (self.out / name).is_symlink():
+                raise InputError(f"{self.out / name} is a link to another place; remove it")
         self._lock: Any = None
         if look_only:
             return
@@ -57,8 +62,11 @@ class Dataset:
                 (self.out / folder).mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self.out)
             # Nobody else writes here, so these are what a killed run left behind.
-            for leftover in [*self.out.glob("*/.*"), *self.out.glob("._*")]:
-                leftover.unlink(missing_ok=True)
+            ours = [self.out / folder for folder in ("cells", *_FOLDERS.values())]
+            leftovers = [path for folder in ours for path in folder.glob(".*")]
+            for leftover in [*leftovers, *self.out.glob("._*")]:
+                if leftover.is_symlink() or not leftover.is_dir():
+                    leftover.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let others write here."""
@@ -92,7 +100,7 @@ class Dataset:
         for folder in _FOLDERS.values():
             path = self.out / folder / f"{cell}.txt"
             if path.is_file():
-                return path.read_text(encoding="utf-8").strip()
+                return path.read_text(encoding="utf-8", errors="replace").strip()
         return ""
 
     def store(self, outcome: Outcome) -> None:
@@ -119,13 +127,13 @@ class Dataset:
 
     def seconds(self) -> dict[str, float]:
         """How long each cell that is done took."""
-        found = {}
-        with contextlib.suppress(OSError):
-            for line in (self.out / "_log.jsonl").read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn line
-                    entry = json.loads(line)
-                    if entry["status"] == "done":
-                        found[entry["cell"]] = float(entry["seconds"])
+        path, found = self.out / "_log.jsonl", {}
+        text = path.read_bytes().decode(errors="replace") if path.is_file() else ""
+        for line in text.splitlines():
+            with contextlib.suppress(InputError, KeyError, TypeError):  # a torn line
+                entry = parse_json(line, str(path))
+                if entry["status"] == "done" and 0 <= entry["seconds"] < _LONGEST_S:
+                    found[entry["cell"]] = float(entry["seconds"])
         return found
 
     def describe(self, facts: Mapping[str, Any]) -> None:
@@ -135,9 +143,10 @@ class Dataset:
 
     def described(self) -> dict[str, Any]:
         """What `describe` wrote last; empty if nothing can be read."""
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads((self.out / _MARK).read_text(encoding="utf-8"))
-            return found if isinstance(found, dict) else {}
+        with contextlib.suppress(InputError):
+            found = read_json(self.out / _MARK)
+            if isinstance(found, dict) and isinstance(found.get("software", {}), dict):
+                return found
         return {}
 
     def list_cells(self, cells: Iterable[Cell]) -> None:
@@ -172,7 +181,10 @@ def _disk(out: Path) -> Iterator[None]:
 
 def _locked(out: Path) -> Any:
     """An open file that no other process can lock until this one closes it or ends."""
-    file = (out / "_lock").open("w")
+    path = out / "_lock"
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file, so {out} is no folder of a sweep")
+    file = path.open("w")
     try:
         import fcntl
 

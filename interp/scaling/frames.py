@@ -22,6 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from interp.core.errors import InputError
+from interp.core.reading import is_text, parse_json, regular_file
+from interp.loading.parquet_files import opened, shared_texts
 
 if TYPE_CHECKING:
     from interp.scaling.cells import Cell
@@ -71,7 +73,9 @@ def to_parquet(cell: "Cell", device: str, tables: Mapping[str, pd.DataFrame]) ->
     whole = whole.combine_chunks().unify_dictionaries()
     sink = io.BytesIO()
     metadata = {_NOTE: json.dumps(notes, sort_keys=True).encode()}
-    pq.write_table(whole.replace_schema_metadata(metadata), sink, compression="zstd")
+    pq.write_table(
+        whole.replace_schema_metadata(metadata), sink, compression="zstd", write_page_checksum=True
+    )
     return sink.getvalue()
 
 
@@ -82,10 +86,35 @@ def notes_of(file: Path | pq.ParquetFile) -> dict[str, Any]:
         InputError: it is no such file, or damaged.
     """
     try:
+        if isinstance(file, Path):
+            regular_file(file)
         schema = pq.read_schema(file) if isinstance(file, Path) else file.schema_arrow
-        return json.loads((schema.metadata or {})[_NOTE])
+        notes = parse_json((schema.metadata or {})[_NOTE], str(file))
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise InputError(f"{file} is no whole file of a sweep ({type(error).__name__})") from None
+        raise _damaged(file, type(error).__name__) from None
+    if not isinstance(notes, dict) or not is_text(notes.get("cell")):
+        raise _damaged(file, "it names no cell")
+    facts, tables = notes.get("facts"), notes.get("tables")
+    if not isinstance(facts, dict) or not is_text(facts.get("name")):
+        raise _damaged(file, "it names no study or measure")
+    if not isinstance(tables, dict) or not all(map(_is_shape, tables.values())):
+        raise _damaged(file, "it does not say what its tables look like")
+    return notes
+
+
+def _is_shape(shape: Any) -> bool:
+    """Whether this tells of a table: its columns, each of a kind, and which are keys."""
+    if not isinstance(shape, dict) or type(shape.get("rows")) is not int or shape["rows"] < 0:
+        return False
+    columns, keys, kinds = (shape.get(name) for name in ("columns", "keys", "kinds"))
+    if not isinstance(columns, list) or not isinstance(keys, list) or not isinstance(kinds, dict):
+        return False
+    named = all(map(is_text, [*columns, *keys, *kinds.values()]))
+    return named and set(keys) <= KEYS.keys() and set(keys) <= set(columns) == kinds.keys()
+
+
+def _damaged(file: Any, why: str) -> InputError:
+    return InputError(f"{file} is no whole file of a sweep ({why})")
 
 
 def read_table(out: str | Path, name: str, table: str | None = None) -> pd.DataFrame:
@@ -238,7 +267,29 @@ def _plain_value(value: Any) -> Any:
 def _restored(path: Path, table: str, shape: Mapping[str, Any]) -> pd.DataFrame:
     """One table of one cell, in its own columns and kinds."""
     wanted = ["cell", "model", "seed", "prompts", "row", *shape["keys"], "column", "number", "text"]
-    read = pq.read_table(path, columns=wanted, filters=[("table", "==", table)])
+    try:
+        opened(path).close()  # tells a file that would burst
+        read = pq.read_table(
+            path,
+            columns=wanted,
+            filters=[("table", "==", table)],
+            read_dictionary=["text"],
+            page_checksum_verification=True,
+        )
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise _damaged(path, type(error).__name__) from None
+    n = shape["rows"]
+    others = [column for column in shape["columns"] if column not in shape["keys"]] or [""]
+    held = [read["column"][at].as_py() for at in range(0, len(read), n or 1)]
+    if len(read) != n * len(others) or held != others[: len(held)]:
+        raise _damaged(path, f"its table {table} has other columns or rows than it says")
+    try:
+        return _frame(read, shape)
+    except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
+        raise _damaged(path, f"{table}: {type(error).__name__}") from None
+
+
+def _frame(read: pa.Table, shape: Mapping[str, Any]) -> pd.DataFrame:
     n = shape["rows"]
     columns: dict[str, Any] = {}
     for key in shape["keys"]:
@@ -263,9 +314,10 @@ def _pieces(read: pa.Table, n: int) -> Iterator[tuple[str, pa.Table]]:
 
 def _as_it_was(piece: pa.Table, kind: str) -> Any:
     if kind == "text":
-        return pd.array(piece["text"].to_pylist(), dtype="str")
+        return pd.array(shared_texts(piece["text"]), dtype="str")
     if kind == "json":
-        return [None if text is None else json.loads(text) for text in piece["text"].to_pylist()]
+        texts = shared_texts(piece["text"])
+        return [None if text is None else json.loads(text) for text in texts]
     numbers = pd.Series(piece["number"].to_numpy(zero_copy_only=False))
     if kind.startswith(("Int", "UInt", "boolean")):  # pandas' kinds that know missing values
         return numbers.astype("Float64").astype(kind)

@@ -18,6 +18,7 @@ site = "q"
 import dataclasses
 import tomllib
 import typing
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -26,6 +27,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal
 
 from interp.core.errors import InputError
+from interp.core.reading import read_text, regular_file
 
 DTYPES = ("float32", "float64", "bfloat16")
 _LARGEST_FILE = 2**20  # bytes; a sweep is described in a page
@@ -73,7 +75,7 @@ def read_sweep(path: str | Path, studies: Collection[str], measures: Collection[
     known = [f.name for f in dataclasses.fields(SweepFile)]
     for key in values:
         if key not in known:
-            raise InputError(f"{path} has an unknown key {key!r}; {_near(key, known)}")
+            raise InputError(f"{path} has an unknown key {key!r:.80}; {_near(key, known)}")
     models = _texts(path, values, "models")
     if not models:
         raise InputError(f"{path} names no models; for instance: models = ['small']")
@@ -92,15 +94,12 @@ def read_sweep(path: str | Path, studies: Collection[str], measures: Collection[
 
 
 def _parsed(path: Path) -> dict[str, Any]:
+    if regular_file(path).stat().st_size > _LARGEST_FILE:
+        raise InputError(f"{path} is larger than {_LARGEST_FILE} bytes; is it a sweep.toml?")
+    text = read_text(path)
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise InputError(f"{path} is larger than {_LARGEST_FILE} bytes; is it a sweep.toml?")
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no UTF-8 text: byte {error.start} cannot be read") from None
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(text)
+    except ValueError as error:  # a whole number of thousands of digits is one too
         raise InputError(f"{path} is no TOML: {error}") from None
     except RecursionError:
         raise InputError(f"{path} is no TOML: it is nested too deeply") from None
@@ -120,9 +119,9 @@ def _texts(path: Path, values: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _each_once(path: Path, key: str, found: list[Any]) -> None:
-    for entry in found:
-        if found.count(entry) > 1:
-            raise InputError(f"{path}: {key} names {entry!r} twice")
+    twice = next((entry for entry, n in Counter(found).items() if n > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: {key} names {twice!r:.80} twice")
 
 
 def _names(
@@ -131,7 +130,9 @@ def _names(
     found = _texts(path, values, key)
     for name in found:
         if name not in known:
-            raise InputError(f"{path}: {key} names {name!r}, which is none; {_near(name, known)}")
+            raise InputError(
+                f"{path}: {key} names {name!r:.80}, which is none; {_near(name, known)}"
+            )
     return found
 
 
@@ -180,7 +181,7 @@ def _check_whole(path: Path, sweep: SweepFile) -> None:
     for name in sweep.options:
         if name and name not in named:
             raise InputError(
-                f"{path}: [options.{name}] belongs to no study or measure of this sweep; "
+                f"{path}: [options.{name:.80}] belongs to no study or measure of this sweep; "
                 f"{_near(name, named)}"
             )
 
@@ -215,7 +216,7 @@ def configured(path: Path, sweep: SweepFile, name: str, config: type, **given: A
         if key in given:
             raise InputError(f"{path}: {key} of {name} is set by the sweep itself ({key}s)")
         if key not in fields:
-            raise InputError(f"{path}: {name} has no option {key!r}; {_near(key, fields)}")
+            raise InputError(f"{path}: {name} has no option {key!r:.80}; {_near(key, fields)}")
     values = {key: value for key, value in (options | own).items() if key not in given}
     for key, value in values.items():
         values[key] = _as(hints[key], value)
@@ -241,7 +242,7 @@ def check_common_options(path: Path, sweep: SweepFile, configs: Collection[type]
             raise InputError(f"{path}: the seed is no option here; name seeds = [...] instead")
         if key not in known:
             raise InputError(
-                f"{path}: no study or measure of this sweep has an option {key!r}; "
+                f"{path}: no study or measure of this sweep has an option {key!r:.80}; "
                 f"{_near(key, known)}"
             )
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from interp.core import GPTConfig, HookedGPT, InputError, RunError
 from interp.core.processing import center_writing_weights, fold_ln
@@ -191,15 +191,17 @@ def test_a_directory_with_other_things_is_never_replaced(tmp_path):
         save(random_model(), tmp_path / "thesis.tex", overwrite=True)
 
 
+# safetensors has an error of its own for a disk that refuses.
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), SafetensorError("No space left")])
 @pytest.mark.parametrize("existing", [False, True])
-def test_a_full_disk_leaves_the_old_model_whole(tmp_path, monkeypatch, existing):
+def test_a_full_disk_leaves_the_old_model_whole(tmp_path, monkeypatch, existing, error):
     if existing:
         save(random_model(), tmp_path / "saved")
 
     def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+        raise error
 
-    monkeypatch.setattr("interp.loading.saving.save_file", full)
+    monkeypatch.setattr("interp.loading.writing.save_file", full)
     with pytest.raises(RunError, match="No space left"):
         save(random_model(activation="relu"), tmp_path / "saved", overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == (["saved"] if existing else [])
