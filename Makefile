@@ -1,6 +1,7 @@
 # make report   install, run every study on the shipped model, say where the report is
 # make test     install, build the documentation, check style, run all tests
 # make docs     install, build the documentation with warnings as errors, into build/site
+# make coverage all tests again, with the share of lines of interp/ that they run (at least 90 %)
 # make bench    ours against the peers, in one run each; writes benchmarks/results/*.csv
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: report test docs bench clean
+.PHONY: report test docs coverage bench clean
 
 report: $(VENV)/.runtime
 	$(BIN)/interp report -m small
@@ -20,6 +21,9 @@ test: $(VENV)/.test docs
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+coverage: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov=interp --cov-report=term:skip-covered --cov-fail-under=90
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/speed.py
@@ -33,6 +37,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/attribution.py
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/lenses.py
+	$(BIN)/python benchmarks/commands.py $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
 
 clean:
 	rm -rf $(VENV) build *.egg-info
