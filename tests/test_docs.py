@@ -327,6 +327,36 @@ def test_what_stands_on_the_right_runs():
     assert n > 50
 
 
+# --------------------------------------------------------------------------------------- README
+
+
+def test_the_result_in_the_readme_is_that_of_the_report():
+    """Oracle: the report's own tables."""
+    text = " ".join((ROOT / "README.md").read_text().split())
+    folder = ROOT / "reports" / "small"
+    tables = {path.stem: pd.read_csv(path) for path in folder.glob("head_roles/tables/*.csv")}
+    labels, overview = tables["labels"], tables["overview"].iloc[0]
+    heads = len(labels[["layer", "head"]].drop_duplicates())
+    assert f"**{heads} of {overview['n_heads']} heads hold a role**, {len(labels)} labels" in text
+    assert f"among {overview['n_tests']} tests, each on {overview['n_units']} prompts" in text
+    assert f"with random weights, {tables['random_init']['label'].sum()} labels" in text
+    confirmed = int((labels["verdict"] == "confirmed").sum())
+    assert f"**{confirmed} of the {len(labels)} labels survive ablation**; the other" in text
+    best = labels.iloc[0]
+    assert f"**{best['name']} finds the subject" in text and best["role"] == "agreement"
+    assert f"{best['score']:.3f} of its attention on the head noun, {best['control']:.3f}" in text
+    assert f"of the difference: {best['ci_low']:.3f} to {best['ci_high']:.3f}" in text
+    lost = best[["effect_zero", "effect_mean", "effect_resample"]]
+    assert f"loses {lost.min():.1f} to {lost.max():.1f} of its log odds" in text
+    claims = pd.read_csv(folder / "claims.csv")
+    found = claims["verdict"].value_counts()
+    assert f"{claims['claim'].nunique()} claims** have {len(claims)} findings" in text
+    assert (
+        f"{found['holds']} hold, {found['imprecise']} are imprecise, {found['fails']} fail" in text
+    )
+    assert f"{found['undecided']} is undecided, {found['not applicable']} does not apply" in text
+
+
 # ------------------------------------------------------------------------------ guide, notebooks
 
 

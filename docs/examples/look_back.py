@@ -1,5 +1,6 @@
 """Do later layers look further back?"""
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,16 +29,14 @@ def run(model, config, progress=None):
     means = {"mean_lag": lags.mean(0), "random": chance.mean(0), "ci_low": low, "ci_high": high}
     frame = pd.DataFrame(means).rename_axis("layer").reset_index()
     tables = {"layers": Table(frame, "Tokens back (95 % over texts), and with random weights")}
-    answer = Sentence(
-        "The last layer looks {last:.1f} tokens back, with random weights {null:.1f}.",
-        last=("layers", len(frame) - 1, "mean_lag"), null=("layers", len(frame) - 1, "random"),
-    )  # fmt: skip
-    how_to_read = "Points: means over texts and heads with intervals. Crosses: random weights."
-    parts = ("look_back", __doc__, draw(frame), answer, answer, ("layers",), how_to_read, answer)
-    return StudyResult(
-        "look_back", __doc__, model.name, answer, tables, (FigurePart(*parts),), (),
-        provenance("look_back", model, config, prompts=text.description),
-    )  # fmt: skip
+    last, null = (("layers", len(frame) - 1, name) for name in ("mean_lag", "random"))
+    words = "The last layer looks {last:.1f} tokens back, with random weights {null:.1f}."
+    answer = Sentence(words, last=last, null=null)
+    control = Sentence("With random weights it looks {null:.1f} tokens back.", null=null)
+    aid = "Points: means over texts and heads with intervals. Crosses: random weights."
+    part = FigurePart("look_back", __doc__, draw(frame), answer, answer, ("layers",), aid, control)
+    facts = provenance("look_back", model, config, prompts=text.description)
+    return StudyResult("look_back", __doc__, model.name, answer, tables, (part,), (), facts)
 
 
 def mean_lags(model, prompts):
@@ -56,4 +55,5 @@ def draw(frame):
 
 
 if __name__ == "__main__":
-    print(run(load_model("small"), Config()).save())
+    result = run(load_model(*sys.argv[1:] or ["small"]), Config())
+    print(result.headline.text(result.tables), result.save(), sep="\n")

@@ -42,7 +42,7 @@ def first_keys_mask(n_pos: int, n_keys: int) -> Bool[Tensor, "query_pos key_pos"
 def random_mask(
     like: Bool[Tensor, "query_pos key_pos"], seed: int = 0
 ) -> Bool[Tensor, "query_pos key_pos"]:
-    """As many keys for each query as a causal mask has, drawn anew; each query keeps itself."""
+    """As many keys for each query as in `like`, drawn from those not behind it; it keeps itself."""
     rng = np.random.default_rng(seed)
     drawn = torch.eye(len(like), dtype=torch.bool)
     for query, count in enumerate(like.sum(-1).tolist()):
