@@ -172,6 +172,7 @@ def _directions(
         if method == "random":
             d_model = attn.W_O.shape[-1]
             drawn = torch.randn(d_model, d_model, generator=generator, dtype=torch.float64)
+            drawn = drawn.to(attn.W_O.device)
             if weight == "W_V":
                 # Drawn in the stream, so that they do not depend on the basis inside a head.
                 u, _, vh = torch.linalg.svd(_values(attn, group, roots), full_matrices=False)

@@ -90,6 +90,15 @@ def test_intervals_exist_where_bca_does_not(column):
     assert low <= column.mean() <= high
 
 
+def test_rounding_does_not_move_an_interval_of_few_units():
+    """With 7 units, resamples that hold each once tie with the mean, and BCa counts ties."""
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(7, 41))
+    noisy = values * (1 + 1e-7 * rng.normal(size=values.shape))
+    for one, other in zip(bootstrap_interval(values), bootstrap_interval(noisy), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
 def test_benjamini_hochberg_by_hand():
     """p sorted .01 .02 .03 .40: q = .01*4/1, .02*4/2, .03*4/3, .40 and the running minimum."""
     q = false_discovery_q(np.array([0.03, 0.40, 0.01, 0.02]))

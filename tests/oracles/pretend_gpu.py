@@ -60,6 +60,9 @@ class Pretended(torch.Tensor):
     def tolist(self):
         return self.inner.tolist()
 
+    def data_ptr(self):
+        return self.inner.data_ptr()
+
     def numpy(self, *_, **__):
         raise TypeError("can't convert a tensor of a device to numpy; copy it to the CPU first")
 
@@ -189,5 +192,11 @@ def to_pretended(model: nn.Module) -> nn.Module:
 @contextmanager
 def pretended_gpu():
     """While it lasts, tensors can be made on `DEVICE`."""
-    with _Functions(), _Mode():
-        yield DEVICE
+    before = torch.__future__.get_overwrite_module_params_on_conversion()
+    # `model.double()` must make new parameters: new data in old ones would miss what they hold.
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        with _Functions(), _Mode():
+            yield DEVICE
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(before)
