@@ -1,5 +1,6 @@
 """What strangers read: generated pages, the study of the guide, the notebooks, shown commands."""
 
+import ast
 import importlib.util
 import json
 import re
@@ -325,6 +326,28 @@ def test_what_stands_on_the_right_runs():
                 assert eval(code, {}, known) is not None, code
                 n += 1
     assert n > 50
+
+
+# --------------------------------------------------------------------------- guide for contributors
+
+
+def test_the_table_of_layers_is_that_of_the_test():
+    """Oracle: what `test_layers` forbids, read from its source."""
+    groups = {"drawing": {"matplotlib", "seaborn"}, "Hugging Face": {"transformers",
+              "transformer_lens"}}  # fmt: skip
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| `(\w+)/` \| .+ \|(.*)\|$", text, flags=re.M)
+    tree = ast.parse((ROOT / "tests" / "test_layers.py").read_text())
+    assigned = {
+        node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)
+    }
+    forbidden = ast.literal_eval(assigned["FORBIDDEN"])
+    folders = [path.parent.name for path in (ROOT / "interp").glob("*/__init__.py")]
+    assert [name for name, _ in rows] == sorted(folders)
+    for name, never in rows:
+        words = [word.strip() for word in never.split(",") if word.strip()]
+        told = set().union(*(groups.get(word, {word}) for word in words))
+        assert told == forbidden.get(name, set()), name
 
 
 # --------------------------------------------------------------------------------------- README
