@@ -52,14 +52,13 @@ def attention_masks(
     """
     before = 0 if kv_cache is None else kv_cache.length
     real = _real_tokens(attention_mask, kv_cache, batch, n_new, device)
-    padding = None if real is None else _padding(real, n_new)
     sources = _per_layer(config, mask)
     built: dict[object, AttentionMask] = {}
     masks = []
     for source in sources:
         key = id(source) if isinstance(source, Tensor) else source
         if key not in built:
-            built[key] = _layer_mask(source, config.n_heads, before, n_new, padding, device)
+            built[key] = _layer_mask(source, config.n_heads, before, n_new, real, device)
         masks.append(built[key])
     return masks, _positions(real, before, n_new, device), real
 
@@ -69,6 +68,9 @@ def _per_layer(config: GPTConfig, mask: object) -> list[MaskSource]:
     sources = [own] * config.n_layers if isinstance(own, str) else list(own)
     if mask is None:
         return sources
+    for given in mask.values() if isinstance(mask, dict) else [mask]:
+        if not isinstance(given, Tensor):
+            check_mask_spec(given)
     if not isinstance(mask, dict):
         return [mask] * config.n_layers
     for layer in mask:
@@ -82,29 +84,44 @@ def _layer_mask(
     n_heads: int,
     before: int,
     n_new: int,
-    padding: Tensor | None,
+    real: Tensor | None,
     device: torch.device,
 ) -> AttentionMask:
     n_keys = before + n_new
-    if padding is None and isinstance(source, str):
+    if real is None and isinstance(source, str):
         # A single causal query may see every key, which needs no mask at all.
         if source == "none" or (source == "causal" and n_new == 1):
             return AttentionMask(None, is_causal=False)
         if source == "causal" and before == 0:
             return AttentionMask(None, is_causal=True)
-    allowed = _matrix(source, n_heads, n_keys).to(device)[..., before:, :]
+    whole = _matrix(source, n_heads, n_keys).to(device)
+    allowed = whole[..., before:, :]
     if not allowed.any(-1).all():
         row = int((~allowed.any(-1)).nonzero()[0, -1]) + before
         raise InputError(f"The mask lets query {row} attend to nothing; allow at least one key.")
     if allowed.ndim == 3:
         allowed = allowed[None]
-    if padding is not None:
-        allowed = (allowed if allowed.ndim == 4 else allowed[None, None]) & padding[:, None]
+    if real is not None:
+        if not isinstance(source, Tensor):
+            allowed = _by_position(whole, real, n_new)
+        allowed = (allowed if allowed.ndim == 4 else allowed[None, None]) & real[:, None, None, :]
         # A query whose every key is a pad (a pad itself, or a mask narrower than the padding)
         # would divide zero by zero; it attends to itself, which nobody reads.
         itself = torch.eye(n_keys, dtype=torch.bool, device=device)[before:]
         allowed = allowed | (itself & ~allowed.any(-1, keepdim=True))
-    return AttentionMask(allowed, is_causal=False)
+    # A cache forms its patterns when they are read; the caller may write to a matrix before.
+    return AttentionMask(allowed.clone() if isinstance(source, Tensor) else allowed, False)
+
+
+def _by_position(
+    whole: Bool[Tensor, "*head pos pos"], real: Bool[Tensor, "batch key_pos"], n_new: int
+) -> Bool[Tensor, "batch _head query_pos key_pos"]:
+    """What a spec allows, counted in real tokens: a sink is a text's first token, not a pad."""
+    counted = _counted(real)
+    query, key = counted[:, -n_new:, None], counted[:, None, :]
+    allowed = whole[..., query.clamp(min=0), key.clamp(min=0)]
+    allowed = allowed[:, None] if whole.ndim == 2 else allowed.transpose(0, 1)
+    return allowed & (query >= 0)[:, None]
 
 
 def _matrix(source: MaskSource, n_heads: int, n_keys: int) -> Tensor:
@@ -154,8 +171,9 @@ def _real_tokens(
     return torch.cat([past, attention_mask], dim=1)
 
 
-def _padding(real: Tensor, n_new: int) -> Bool[Tensor, "batch query_pos key_pos"]:
-    return real[:, None, :].expand(-1, n_new, -1)
+def _counted(real: Bool[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
+    """How many real tokens came before each token; -1 at pads on the left."""
+    return real.long().cumsum(1) - 1
 
 
 def _positions(
@@ -164,5 +182,4 @@ def _positions(
     """Row of `W_pos` for each new token: how many real tokens came before it."""
     if real is None:
         return torch.arange(before, before + n_new, device=device)[None]
-    counted = real.long().cumsum(1) - 1
-    return counted.clamp(min=0)[:, -n_new:]
+    return _counted(real).clamp(min=0)[:, -n_new:]

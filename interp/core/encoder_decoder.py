@@ -20,7 +20,7 @@ embeddings.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +46,11 @@ from interp.core.model import (
     hook_points,
     init_weights,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from interp.core.stored_cache import StoredCache
 
 Memory = Float[Tensor, "batch source_pos d_model"]
 _NO_MASK = AttentionMask(None, is_causal=False)
@@ -398,8 +403,11 @@ class HookedEncoderDecoder(Hooked):
         source: Tensor,
         target: Tensor,
         names: Where | Sequence[Where] | None = None,
+        *,
+        to: "str | Path | None" = None,
+        batch_size: int = 32,
         **forward: Any,
-    ) -> tuple[Tensor, ActivationCache]:
+    ) -> "tuple[Tensor | None, ActivationCache | StoredCache]":
         """Logits, and what was recorded on the way.
 
         Args:
@@ -407,8 +415,17 @@ class HookedEncoderDecoder(Hooked):
             target: as in `forward`.
             names: what to record: a hook name, a predicate on names, or a list of either; all but
                 the per-head results if None.
+            to: a new folder; the activations go there batch by batch, as in
+                `HookedGPT.run_with_cache`. The logits are None; the cache holds them, and
+                `source`, `target` and `source_mask`, too.
+            batch_size: with `to`: rows in one pass, and in one file.
             **forward: as in `forward`.
         """
+        if to is not None:
+            from interp.core.stored_cache import store_translation_cache
+
+            how = {"batch_size": batch_size, **forward}
+            return None, store_translation_cache(self, source, target, names, to, **how)
         with self._recording(self._recorded(names)) as entries:
             logits = self(source, target, **forward)
         return logits, ActivationCache(entries)

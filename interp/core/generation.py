@@ -7,6 +7,7 @@ switched on keeps it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +15,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.core.cache import ActivationCache, KVCache
+from interp.core.config import GPTConfig
 from interp.core.errors import InputError
+from interp.core.masks import mask_from_spec
 
 if TYPE_CHECKING:
     from interp.core.model import HookedGPT
@@ -177,7 +180,9 @@ def generate(
         seed: of the draws.
         generator: draws come from here instead; it moves on.
         names: activations to capture on the way, as in `run_with_cache`. Not with beams.
-        use_kv_cache: read only the new token at each step. The result is the same either way.
+        use_kv_cache: read only the new token at each step. The result is the same either way:
+            where the model's mask lets an earlier position see a new one, everything is read again
+            in any case.
 
     Raises:
         InputError: nothing to continue, a continuation that would pass `n_ctx` (a sliding window
@@ -190,13 +195,22 @@ def generate(
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     tokens, mask = _prompt(model, tokens, attention_mask)
     _check_request(model, tokens, max_new_tokens, stop_tokens)
+    shortest, total = int(mask.sum(1).min()), tokens.shape[1] + max_new_tokens
+    use_kv_cache = use_kv_cache and not _looks_ahead(model.config, shortest, total)
     if beams != 1:
         _check_beams(model, beams, sampling, names)
-        return _beam_search(model, tokens, mask, max_new_tokens, beams, stop_tokens)
+        return _beam_search(model, tokens, mask, max_new_tokens, beams, stop_tokens, use_kv_cache)
     uniforms = _drawer(tokens.shape[0], seed, generator, tokens.device)
     return _sample(
         model, tokens, mask, max_new_tokens, sampling, stop_tokens, uniforms, names, use_kv_cache
     )
+
+
+def _looks_ahead(config: GPTConfig, n_prompt: int, total: int) -> bool:
+    """Whether any position may attend to a later one that is not part of the prompt."""
+    layers = [config.mask] if isinstance(config.mask, str) else config.mask
+    specs = {spec for e in layers for spec in ([e] if isinstance(e, str) else e)}
+    return any(bool(mask_from_spec(s, total).triu(1)[:, n_prompt:].any()) for s in specs)
 
 
 def _prompt(
@@ -252,7 +266,7 @@ def _check_beams(model: "HookedGPT", beams: int, sampling: Sampling, names: Any)
 
 def _drawer(
     batch: int,
-    seed: int | Sequence[int],
+    seed: Integral | Sequence[int],
     generator: torch.Generator | None,
     device: torch.device,
 ) -> Callable[[], Float[Tensor, " batch"]]:
@@ -264,10 +278,10 @@ def _drawer(
             return torch.rand(batch, dtype=torch.float64, generator=generator, device=source)
 
         return lambda: shared().to(device)
-    seeds = [seed + row for row in range(batch)] if isinstance(seed, int) else list(seed)
+    seeds = [seed + r for r in range(batch)] if isinstance(seed, Integral) else list(seed)
     if len(seeds) != batch:
         raise InputError(f"{len(seeds)} seeds came for {batch} rows; give one per row, or one.")
-    rows = [torch.Generator().manual_seed(s) for s in seeds]
+    rows = [torch.Generator().manual_seed(int(s)) for s in seeds]
 
     def own() -> Tensor:
         drawn = [torch.rand((), dtype=torch.float64, generator=g) for g in rows]
@@ -406,10 +420,11 @@ def _beam_search(
     max_new_tokens: int,
     width: int,
     stop_tokens: Sequence[int],
+    use_kv_cache: bool,
 ) -> Generation:
     """Each row on its own, so that a row never depends on its batch."""
     rows = [
-        _beams_of(model, prompt[real], max_new_tokens, width, set(stop_tokens))
+        _beams_of(model, prompt[real], max_new_tokens, width, set(stop_tokens), use_kv_cache)
         for prompt, real in zip(prompts, mask, strict=True)
     ]
     best = [beams[0] for beams in rows]
@@ -428,10 +443,15 @@ def _beam_search(
 
 
 def _beams_of(
-    model: "HookedGPT", prompt: Tensor, max_new_tokens: int, width: int, stop_tokens: set[int]
+    model: "HookedGPT",
+    prompt: Tensor,
+    max_new_tokens: int,
+    width: int,
+    stop_tokens: set[int],
+    use_kv_cache: bool,
 ) -> list[_Beam]:
     """The final beams of one prompt, best first."""
-    kv_cache = KVCache(model)
+    kv_cache = KVCache(model) if use_kv_cache else None
     log_probs = model(prompt[None], kv_cache=kv_cache, logits_at=-1)[:, 0].double().log_softmax(-1)
     live, done = [_Beam([], 0.0, stopped=False)], []
     for step in range(max_new_tokens):
@@ -444,9 +464,13 @@ def _beams_of(
         live = [beam for beam in kept if not beam.stopped]
         if not live or step == max_new_tokens - 1:
             break
-        kv_cache = kv_cache.select([beam.parent for beam in live])
-        last = torch.tensor([[beam.tokens[-1]] for beam in live], device=prompt.device)
-        log_probs = model(last, kv_cache=kv_cache)[:, 0].double().log_softmax(-1)
+        grown = torch.tensor([beam.tokens for beam in live], device=prompt.device)
+        if kv_cache is None:
+            unread = torch.cat([prompt.expand(len(live), -1), grown], 1)
+        else:
+            kv_cache, unread = kv_cache.select([beam.parent for beam in live]), grown[:, -1:]
+        logits = model(unread, kv_cache=kv_cache, logits_at=-1)[:, 0]
+        log_probs = logits.double().log_softmax(-1)
     return sorted(done + live, key=lambda beam: -beam.log_prob)
 
 

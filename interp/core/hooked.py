@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Self
 
 from torch import Tensor, nn
@@ -30,7 +31,8 @@ class Hooked(nn.Module):
     ) -> Iterator[Self]:
         """Hooks for the length of a `with` block, gone after it, also after an exception.
 
-        Blocks may be nested; outer hooks run first.
+        Blocks may be nested; outer hooks run first. Each takes off its own hooks and no others, in
+        whatever order they end.
 
         Args:
             fwd_hooks: pairs of a hook name (or a predicate on names) and a function
@@ -42,21 +44,25 @@ class Hooked(nn.Module):
         Raises:
             InputError: a name does not exist (the nearest ones are named); no hook is set then.
         """
+        for where, fn in (*fwd_hooks, *bwd_hooks):
+            if not callable(fn):
+                raise InputError(
+                    f"The hook on {where} is a {type(fn).__name__}; expected a function of the "
+                    "activation and the hook point."
+                )
         found = [
-            (getattr(point, kind), fn)
+            (getattr(point, kind), partial(fn))  # an object of its own: a hook may be set twice
             for kind, pairs in (("forward_hooks", fwd_hooks), ("backward_hooks", bwd_hooks))
             for where, fn in pairs
             for point in find_points(self._points, where)
         ]
-        lengths = [(hooks, len(hooks)) for hooks, _ in found]
         try:
             for hooks, fn in found:
                 hooks.append(fn)
             yield self
         finally:
-            # Inner blocks have cleaned up after themselves, so what was added lies at the end.
-            for hooks, length in lengths:
-                del hooks[length:]
+            for hooks, fn in found:
+                hooks.remove(fn)
 
     @contextmanager
     def _recording(

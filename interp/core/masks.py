@@ -19,15 +19,16 @@ from torch import Tensor
 
 from interp.core.errors import InputError
 
-_SPEC = re.compile(r"causal|none|window:[1-9]\d*(\+\d+)?|prefix:\d+")
+_SPEC = re.compile(r"causal|none|window:[1-9]\d{0,8}(\+\d{1,9})?|prefix:\d{1,9}")
 
 
 def check_mask_spec(spec: object) -> None:
     """Raise InputError unless `spec` is one of the texts that the module describes."""
     if not isinstance(spec, str) or not _SPEC.fullmatch(spec):
+        came = " ".join(repr(spec).split())  # an array's text runs over several lines
         raise InputError(
-            f"{spec!r} is not a mask; expected causal, none, window:WIDTH, window:WIDTH+SINKS or "
-            "prefix:LENGTH, such as window:8+1."
+            f"{came if len(came) <= 80 else f'{came[:77]}...'} is not a mask; expected causal, "
+            "none, window:WIDTH, window:WIDTH+SINKS or prefix:LENGTH, such as window:8+1."
         )
 
 

@@ -460,8 +460,11 @@ class HookedGPT(Hooked):
                 to them, and positions count real tokens only.
             mask: who may attend to whom, in place of the config's: a spec (`interp.core.masks`), a
                 boolean matrix `query_pos key_pos` or `head query_pos key_pos`, or a dictionary
-                from layers to those (other layers keep the config's).
-            kv_cache: keys and values of the tokens before these; extended by the call.
+                from layers to those (other layers keep the config's). A spec counts real tokens,
+                as positions do; a matrix has a row and a column for pads too.
+            kv_cache: keys and values of the tokens before these; extended by the call. Those were
+                made without the new tokens, so the result is that of one pass only under a mask
+                that lets no earlier position see a new one.
             start_at_layer: first block to run; earlier ones cost nothing.
             stop_at_layer: first block *not* to run; returns its `resid_pre` (for `n_layers`, the
                 stream after the last block).
@@ -611,7 +614,8 @@ class HookedGPT(Hooked):
             tokens: as in `forward`.
             names: what to record: a hook name, a predicate on names, or a list of either. None is
                 everything but the per-head results, which are `n_heads` times as large as the
-                residual stream and must be asked for by name.
+                residual stream and must be asked for by name. None and predicates mean those that
+                the run reaches.
             pos: positions to keep, on the position axis (query positions for scores and pattern);
                 the axis stays. The rest is not held in memory.
             return_type: "auto" gives logits if `names` is None or reaches the final norm, and else
@@ -638,16 +642,15 @@ class HookedGPT(Hooked):
 
             how = {"batch_size": batch_size, "pos": pos, "logits": return_type == "logits"}
             return None, store_cache(self, tokens, names, to, **how, **forward)
-        points = self._recorded(names)
-        wanted = [point.name for point in points]
-        reach = max((self._depth(name) for name in wanted), default=0)
+        points = self._reached(names, forward)
+        reach = max(self._depth(point.name) for point in points)
         to_the_end = reach > self.config.n_layers or (names is None and return_type == "auto")
         if (to_the_end or return_type == "logits") and "stop_at_layer" not in forward:
             result = self._run_recording(tokens, points, pos, forward)
             return (None if return_type is None else result[0]), result[1]
-        self._check_reached([*wanted], forward)
         if "stop_at_layer" in forward:
-            return self._run_recording(tokens, points, pos, forward)
+            resid, cache = self._run_recording(tokens, points, pos, forward)
+            return resid.clone(), cache  # the cache may hold the stream itself
         _, cache = self._run_recording(tokens, points, pos, forward | {"stop_at_layer": reach})
         return None, cache
 
@@ -658,7 +661,8 @@ class HookedGPT(Hooked):
         pos: PosSlice | None,
         forward: dict[str, Any],
     ) -> tuple[Tensor, ActivationCache]:
-        self._check_reached([point.name for point in points], forward)
+        if forward.get("start_at_layer") is not None and isinstance(tokens, Tensor):
+            tokens = tokens.clone()  # the caller may write to the stream that is recorded
 
         def kept(name: str, value: Tensor) -> Tensor:
             return at_positions(value, position_axis(name), pos)
@@ -673,19 +677,32 @@ class HookedGPT(Hooked):
             return int(name.split(".")[1]) + 1
         return self.config.n_layers + 1 if name.startswith("ln_final") else 0
 
-    def _check_reached(self, wheres: Sequence[Where], forward: dict[str, Any]) -> None:
+    def _reached(
+        self, names: Where | Sequence[Where] | None, forward: dict[str, Any]
+    ) -> list[HookPoint]:
+        """The points to record, as far as the run reaches them; those that are named it must."""
+        points = self._recorded(names)
+        listed = isinstance(names, Sequence) and not isinstance(names, str)
+        self._check_reached(names if listed else [names or ""], forward)
+        found = [point for point in points if self._reaches(point.name, forward)]
+        if not found:
+            raise InputError(f"{points[0].name} and the like are {self._unreached(forward)}")
+        return found
+
+    def _reaches(self, name: str, forward: dict[str, Any]) -> bool:
         start, stop = forward.get("start_at_layer"), forward.get("stop_at_layer")
-        if start is None and stop is None:
-            return
-        deepest = self.config.n_layers + 1 if stop is None else stop
+        depth = self._depth(name)
+        return (stop is None or depth <= stop) and (start is None or depth > start)
+
+    def _unreached(self, forward: dict[str, Any]) -> str:
+        start, stop = forward.get("start_at_layer"), forward.get("stop_at_layer")
+        last = self.config.n_layers if stop is None else stop - 1
+        return f"never reached: the run covers layers {start or 0} to {last}."
+
+    def _check_reached(self, wheres: Sequence[Where], forward: dict[str, Any]) -> None:
         for name in wheres:
-            if not isinstance(name, str) or name not in self._points:
-                continue
-            depth = self._depth(name)
-            if depth > deepest or (start is not None and depth <= start):
-                raise InputError(
-                    f"{name} is never reached: the run covers layers {start or 0} to {deepest - 1}."
-                )
+            if isinstance(name, str) and name in self._points and not self._reaches(name, forward):
+                raise InputError(f"{name} is {self._unreached(forward)}")
 
     # --- text ---
 

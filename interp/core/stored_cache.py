@@ -6,6 +6,8 @@
     cache.prompts(100, 200)                              # an ActivationCache that reads on demand
     cache = open_cache("folder")                         # later
 
+An encoder-decoder's `run_with_cache(source, target, to="folder")` does the same.
+
 A folder holds one file per batch and `index.json`, which is written last: without it there is no
 cache. Each file names the SHA-256 of its tensors, and the index the size of each file and the hash
 of its head, so what is read is what was written.
@@ -14,24 +16,31 @@ of its head, so what is read is what was written.
 import hashlib
 import json
 import os
+import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Bool, Int
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from interp.core.cache import ActivationCache, hook_name
 from interp.core.errors import InputError, RunError
-from interp.core.hooks import Where
+from interp.core.hooks import HookPoint, Where
+from interp.core.reading import expanded, parse_json, read_json
 
 if TYPE_CHECKING:
+    from interp.core.encoder_decoder import HookedEncoderDecoder
+    from interp.core.hooked import Hooked
     from interp.core.model import HookedGPT
 
 INDEX, FORMAT = "index.json", "interp-cache"
-_BESIDE = ("tokens", "attention_mask", "logits")  # what is no hook's value
+# What is no hook's value; an encoder-decoder has the second row.
+_BESIDE = ("tokens", "attention_mask", "logits",
+           "source", "target", "source_mask")  # fmt: skip
 _KINDS = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -41,6 +50,7 @@ _KINDS = {
     torch.bool: "BOOL",
 }
 _NOTE = "interp"
+_FILE = re.compile(r"[0-9]{6,12}\.safetensors")
 _HEAD_PER_NAME = 320  # bytes that a tensor's entry needs beside its name, twice
 
 
@@ -55,6 +65,7 @@ def store_cache(
     logits: bool,
     attention_mask: Tensor | None = None,
     mask: Any = None,
+    **other: Any,
 ) -> "StoredCache":
     """What `HookedGPT.run_with_cache(..., to=)` does; arguments as there.
 
@@ -63,24 +74,80 @@ def store_cache(
         RunError: the disk refuses; nothing that looks like a cache is left behind.
     """
     tokens, attention_mask = _rows(model, tokens, attention_mask)
+    given = [name for name, value in other.items() if value is not None]
+    if given:
+        raise InputError(
+            f"{given[0]} was given with `to`, but a stored cache holds runs from the tokens to the "
+            "deepest activation asked for; leave it out."
+        )
+    points = model._recorded(names)
+
+    def write(shard: _Shard, rows: slice) -> None:
+        real = None if attention_mask is None else attention_mask[rows]
+        shard.add("tokens", tokens[rows])
+        if real is not None:
+            shard.add("attention_mask", real)
+        _run(model, tokens[rows], points, pos, shard, logits, attention_mask=real, mask=mask)
+
+    return _stored(model, to, points, len(tokens), batch_size, write)
+
+
+def store_translation_cache(
+    model: "HookedEncoderDecoder",
+    source: Int[Tensor, "prompt source_pos"],
+    target: Int[Tensor, "prompt target_pos"],
+    names: Where | Sequence[Where] | None,
+    to: str | Path,
+    *,
+    batch_size: int,
+    source_mask: Bool[Tensor, "prompt source_pos"] | None = None,
+) -> "StoredCache":
+    """What `HookedEncoderDecoder.run_with_cache(..., to=)` does; arguments as there.
+
+    Raises:
+        InputError: tokens or names that do not fit, or a folder that holds something.
+        RunError: the disk refuses; nothing that looks like a cache is left behind.
+    """
+    beside = {"source": source, "target": target, "source_mask": source_mask}
+    shapes = {name: tuple(t.shape) for name, t in beside.items() if t is not None}
+    if len({shape[0] for shape in shapes.values()}) > 1 or not len(source):
+        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise InputError(f"Sources, targets and masks must have as many rows, but {told} came.")
+    points, device = model._recorded(names), model.W_U.device
+
+    @torch.no_grad()
+    def write(shard: _Shard, rows: slice) -> None:
+        batch = {name: beside[name][rows] for name in shapes}
+        for name, value in batch.items():
+            shard.add(name, value)
+        with model._recording(points, lambda name, value: shard.take(name, value)):
+            logits = model(**{name: value.to(device) for name, value in batch.items()})
+        shard.add("logits", logits)
+
+    return _stored(model, to, points, len(source), batch_size, write)
+
+
+def _stored(
+    model: "Hooked",
+    to: str | Path,
+    points: Sequence[HookPoint],
+    n_prompts: int,
+    batch_size: int,
+    write: Callable[["_Shard", slice], None],
+) -> "StoredCache":
+    """One file per batch, then the index."""
     if batch_size < 1:
         raise InputError(f"batch_size starts at 1, but {batch_size} was given.")
-    points = model._recorded(names)
     folder = _new_folder(to)
     wanted = [*(point.name for point in points), *_BESIDE]
     shards = []
     try:
-        for start in range(0, len(tokens), batch_size):
-            stop = min(start + batch_size, len(tokens))
-            real = None if attention_mask is None else attention_mask[start:stop]
+        for start in range(0, n_prompts, batch_size):
+            stop = min(start + batch_size, n_prompts)
             with _Shard(folder / f"{len(shards):06d}.safetensors", wanted) as shard:
-                shard.add("tokens", tokens[start:stop])
-                if real is not None:
-                    shard.add("attention_mask", real)
-                _run(model, tokens[start:stop], points, pos, shard, logits,
-                     attention_mask=real, mask=mask)  # fmt: skip
+                write(shard, slice(start, stop))
             shards.append(shard.facts | {"start": start, "stop": stop})
-        _write_index(folder, model, shards, len(tokens))
+        _write_index(folder, model, shards, n_prompts)
     except OSError as error:
         _clear(folder)
         raise RunError(f"{folder} cannot be written: {error.strerror or error}.") from error
@@ -118,12 +185,11 @@ def _run(
     """One batch; each activation is written as the pass reaches it, and then let go."""
     from interp.core.model import at_positions, position_axis
 
-    device, nothing = model.W_E.device, torch.empty(0)
+    device = model.W_E.device
 
     def keep(name: str, value: Tensor) -> Tensor:
         kept = value if pos is None else at_positions(value, position_axis(name), pos)
-        shard.add(name, kept)
-        return nothing
+        return shard.take(name, kept)
 
     if forward["attention_mask"] is not None:
         forward["attention_mask"] = forward["attention_mask"].to(device)
@@ -176,6 +242,11 @@ class _Shard:
         self._entries[name] = entry | {"data_offsets": [self._written, end]}
         self._digests[name], self._written = digest, end
 
+    def take(self, name: str, value: Tensor) -> Tensor:
+        """Writes an activation; what is held in memory in its place is empty."""
+        self.add(name, value)
+        return value.new_empty(0)
+
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         try:
             if kind is None:
@@ -208,7 +279,7 @@ def _new_folder(to: str | Path) -> Path:
     Raises:
         InputError: it holds a cache, or anything else.
     """
-    folder = Path(to).expanduser()
+    folder = expanded(to)
     if (folder / INDEX).exists():
         raise InputError(f"{folder} holds a cache already; remove it or give another folder.")
     try:
@@ -217,6 +288,7 @@ def _new_folder(to: str | Path) -> Path:
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror or error}.") from error
     foreign = [p.name for p in there if not (p.stem.isdigit() and p.suffix in _SUFFIXES)]
+    foreign += [p.name for p in there if p.is_dir()]
     if foreign:
         raise InputError(f"{folder} holds {min(foreign)}; a cache needs a folder of its own.")
     _clear(folder)
@@ -232,14 +304,14 @@ def _clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _write_index(folder: Path, model: "HookedGPT", shards: list[dict], n_prompts: int) -> None:
+def _write_index(folder: Path, model: "Hooked", shards: list[dict], n_prompts: int) -> None:
     facts = {
         "format": FORMAT,
         "version": 1,
         "model": model.name,
         "weights_sha256": model.provenance.get("weights_sha256"),
         "config": model.config.to_dict(),
-        "processing": list(model.processing),
+        "processing": list(getattr(model, "processing", ())),
         "n_prompts": n_prompts,
         "shards": shards,
     }
@@ -260,14 +332,15 @@ def open_cache(folder: str | Path) -> "StoredCache":
     Raises:
         InputError: there is none, it was not finished, or a file is missing or changed.
     """
-    return StoredCache(Path(folder).expanduser())
+    return StoredCache(expanded(folder))
 
 
 class StoredCache(Mapping[str, Tensor]):
     """Activations of many prompts on disk, by hook name; nothing is held in memory.
 
     `cache["pattern", 3]` reads all prompts; `read` and `prompts` read some. Names are those of
-    `ActivationCache`, and `tokens` (with pads: `attention_mask`; if asked for: `logits`).
+    `ActivationCache`, and `tokens` (with pads: `attention_mask`; if asked for: `logits`); of an
+    encoder-decoder `source`, `target` and `logits` (with pads: `source_mask`).
 
     Attributes:
         folder: where it lies.
@@ -324,7 +397,7 @@ class StoredCache(Mapping[str, Tensor]):
         """An activation, on the CPU.
 
         Args:
-            short: as in `hook_name`, or "tokens", "attention_mask", "logits".
+            short: as in `hook_name`, or one of those that stand beside, such as "tokens".
             layer: of the block.
             norm: "ln1" or "ln2" for "scale" and "normalized".
             prompts: which of them, in steps of 1; all by default.
@@ -349,6 +422,8 @@ class StoredCache(Mapping[str, Tensor]):
             first, last = max(start, shard["start"]), min(stop, shard["stop"])
             if first < last:
                 whole = self._read(shard, name)
+                if len(whole) != shard["stop"] - shard["start"]:
+                    raise self._changed(shard, name)
                 parts.append(whole[first - shard["start"] : last - shard["start"]])
         return torch.cat(parts) if len(parts) > 1 else parts[0].clone()
 
@@ -369,20 +444,31 @@ class StoredCache(Mapping[str, Tensor]):
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path} cannot be read: {error}; run the model again.") from None
         data = memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
-        if hashlib.sha256(data).hexdigest() != note["sha256"][stored]:
-            raise InputError(f"{path} changed since it was written ({name}); run the model again.")
+        if hashlib.sha256(data).hexdigest() != note["sha256"].get(stored) or not tensor.ndim:
+            raise self._changed(shard, name)
         return tensor
+
+    def _changed(self, shard: dict[str, Any], name: str) -> InputError:
+        path = self.folder / shard["file"]
+        return InputError(f"{path} changed since it was written ({name}); run the model again.")
 
     def _note(self, shard: dict[str, Any]) -> dict[str, Any]:
         """The hashes of a file's tensors, from its head, which the index vouches for."""
         if shard["file"] not in self._notes:
             path = self.folder / shard["file"]
             with path.open("rb") as file:
-                (size,) = struct.unpack("<Q", file.read(8))
+                (size,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
                 head = file.read(size) if size < shard["bytes"] else b""
             if hashlib.sha256(head).hexdigest() != shard["head_sha256"]:
-                raise InputError(f"{path} changed since it was written; run the model again.")
-            self._notes[shard["file"]] = json.loads(json.loads(head)["__metadata__"][_NOTE])
+                raise self._changed(shard, "its head")
+            try:
+                note = parse_json(parse_json(head, str(path))["__metadata__"][_NOTE], str(path))
+                whole = all(isinstance(note[part], dict) for part in ("sha256", "same"))
+            except (KeyError, TypeError):
+                whole = False
+            if not whole:
+                raise self._changed(shard, "its head")
+            self._notes[shard["file"]] = note
         return self._notes[shard["file"]]
 
 
@@ -393,16 +479,18 @@ def _read_index(folder: Path) -> dict[str, Any]:
         why = "the run that wrote it did not end" if unfinished else "no cache was written there"
         raise InputError(f"{folder} has no {INDEX}: {why}.")
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
         rows = [(s["start"], s["stop"], s["bytes"]) for s in facts["shards"]]
         names = [s["file"] for s in facts["shards"]]
         whole = facts["format"] == FORMAT and isinstance(facts["n_prompts"], int)
+        whole = whole and all(isinstance(s["head_sha256"], str) for s in facts["shards"])
         numbers = all(isinstance(n, int) for row in rows for n in row)
-        plain = all(isinstance(n, str) and n == Path(n).name and ".." not in n for n in names)
+        plain = all(isinstance(n, str) and _FILE.fullmatch(n) for n in names)
         starts, stops = [row[0] for row in rows], [row[1] for row in rows]
         follows = [0, *stops] == [*starts, facts["n_prompts"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        rising = all(start < stop for start, stop, _ in rows)
+    except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is no index of a cache.") from None
-    if not (whole and numbers and plain and rows and follows):
+    if not (whole and numbers and plain and rows and follows and rising):
         raise InputError(f"{path} is no index of a cache.")
     return facts

@@ -44,9 +44,10 @@ def effects_frame(
     drawn = weights @ effects.T
     frame = pd.DataFrame({"value": values.mean(1), "effect": effects.mean(1)})
     frame["ci_low"], frame["ci_high"] = np.quantile(drawn, [0.025, 0.975], axis=0)
-    recovered = (values - corrupted).mean(1) / difference.mean()
-    drawn = (weights @ (values - corrupted).T) / (weights @ difference)[:, None]
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):  # runs that agree have no fractions
+        recovered = (values - corrupted).mean(1) / difference.mean()
+        drawn = (weights @ (values - corrupted).T) / (weights @ difference)[:, None]
+        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     known = abs(difference.mean()) >= MIN_DIFFERENCE
     fractions = {"recovered_fraction": recovered, "fraction_low": low, "fraction_high": high}
     for name, column in fractions.items():

@@ -7,7 +7,13 @@ import torch.nn.functional as F
 from oracles.tiny import LOUD
 from oracles.torch_transformer import torch_logits
 
-from interp.core import EncoderDecoderConfig, HookedEncoderDecoder, HookedGPT, InputError
+from interp.core import (
+    EncoderDecoderConfig,
+    HookedEncoderDecoder,
+    HookedGPT,
+    InputError,
+    open_cache,
+)
 
 # A distinct prime for every axis; PyTorch wants d_model = n_heads * d_head.
 SHAPE = {
@@ -104,6 +110,42 @@ def test_a_cross_pattern_is_the_softmax_of_decoder_queries_and_encoder_keys(mode
             for weight, one in zip(weights, memory[row], strict=True)
         )
         assert np.abs(cache[f"{CROSS}.hook_z"][row, place, head].numpy() - mixed).max() < 1e-12
+
+
+@pytest.mark.parametrize("names", [None, lambda name: "cross_attn" in name, "encoder.hook_memory"])
+@pytest.mark.parametrize("pads", [False, True])
+def test_a_cache_on_disk_is_the_one_in_memory(model, tmp_path, names, pads):
+    """Seven rows in files of three; the last is not full."""
+    generator = torch.Generator().manual_seed(4)
+    source = torch.randint(0, SHAPE["d_vocab_source"], (7, SOURCE), generator=generator)
+    target = torch.randint(0, SHAPE["d_vocab_target"], (7, TARGET), generator=generator)
+    how = {"source_mask": torch.arange(SOURCE) < torch.arange(7)[:, None] + 5} if pads else {}
+    logits, cache = model.run_with_cache(source, target, names, **how)
+    kept = {"to": tmp_path / "c", "batch_size": 3}
+    nothing, stored = model.run_with_cache(source, target, names, **kept, **how)
+    assert nothing is None
+    assert len(list((tmp_path / "c").glob("*.safetensors"))) == 3
+    assert set(stored) == {*cache, "source", "target", "logits", *how}
+    for name in cache:
+        torch.testing.assert_close(stored[name], cache[name], rtol=0, atol=1e-11)
+        part = stored.prompts(2, 5)[name]
+        torch.testing.assert_close(part, cache[name][2:5], rtol=0, atol=1e-11)
+    torch.testing.assert_close(stored["logits"], logits, rtol=0, atol=1e-11)
+    assert torch.equal(stored["source"], source) and torch.equal(stored["target"], target)
+    assert not pads or torch.equal(stored["source_mask"], how["source_mask"])
+    assert open_cache(tmp_path / "c").facts["config"] == model.config.to_dict()
+
+
+def test_sources_and_targets_on_disk_must_belong_together(model, tokens, tmp_path, no_type_checks):
+    source, target = tokens
+    for rows in (source[:1], source[:0]):
+        with pytest.raises(InputError, match="as many rows, but source"):
+            model.run_with_cache(rows, target[: len(rows) * 2], to=tmp_path / "c")
+    with pytest.raises(InputError, match="at least one True"):
+        no_mask = torch.zeros_like(source, dtype=torch.bool)
+        model.run_with_cache(source, target[:, :-1], to=tmp_path / "c", source_mask=no_mask)
+    with pytest.raises(InputError, match="no cache was written"):
+        open_cache(tmp_path / "c")
 
 
 def test_nothing_masks_the_source(cache):

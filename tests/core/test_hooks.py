@@ -123,6 +123,13 @@ def test_impossible_names(tokens):
         )
 
 
+def test_a_hook_that_is_no_function_sets_none_of_the_others(model, tokens, no_type_checks):
+    hooks = [("hook_embed", lambda value, hook: value * 0), ("hook_embed", "zero")]
+    with pytest.raises(InputError, match="The hook on hook_embed is a str"):
+        model.run_with_hooks(tokens, hooks)
+    assert not model._points["hook_embed"].active
+
+
 def test_a_hook_that_returns_nonsense(model, tokens):
     for value, message in ((torch.zeros(3), r"shape \(3,\)"), ("text", "returned str")):
         with pytest.raises(InputError, match=message):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from oracles import numpy_gpt
+from oracles.numpy_gpt import allowed_by, close
 from oracles.tiny import BATCH, POS, PRIMES, tiny_model, tiny_tokens
 
 from interp.core import GPTConfig, HookedGPT, InputError
@@ -33,32 +34,6 @@ VARIANTS = {
         "mask": ("causal", "none", ("window:2", "causal", "none", "prefix:6", "window:1+2"))
     },
 }
-
-
-def allowed_by(mask):
-    """The masks written out again, one question at a time."""
-
-    def one(spec, query, key):
-        kind, _, argument = spec.partition(":")
-        if kind == "none":
-            return True
-        if kind == "prefix":
-            return key <= query or (query < int(argument) and key < int(argument))
-        if kind == "window":
-            width, _, sinks = argument.partition("+")
-            return key <= query and (query - key < int(width) or key < int(sinks or 0))
-        return key <= query
-
-    def allowed(layer, head, query, key):
-        entry = mask if isinstance(mask, str) else mask[layer]
-        return one(entry if isinstance(entry, str) else entry[head], query, key)
-
-    return allowed
-
-
-def close(ours, expected, tolerance=1e-11):
-    """Equal to rounding; without norms the stream grows to thousands, and rounding with it."""
-    return np.abs(ours - expected).max() < tolerance * max(1.0, np.abs(expected).max())
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

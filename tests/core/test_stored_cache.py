@@ -204,4 +204,6 @@ def test_wrong_calls_are_one_sentence(model, tokens, tmp_path):
         open_cache(tmp_path)
     with pytest.raises(InputError, match="batch_size starts at 1"):
         model.run_with_cache(tokens, to=tmp_path / "d", batch_size=0)
+    with pytest.raises(InputError, match="stop_at_layer was given with `to`"):
+        model.run_with_cache(tokens, to=tmp_path / "d", stop_at_layer=1)
     assert not (tmp_path / "d").exists()

@@ -198,12 +198,14 @@ def test_intervals_are_those_of_scipy_s_percentile_bootstrap():
         assert row.effect == pytest.approx(of_cell.mean())
 
 
-def test_runs_that_hardly_differ_give_effects_but_no_fractions():
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("clean", [0.12, 0.1])
+def test_runs_that_hardly_differ_give_effects_but_no_fractions(clean):
     values = np.array([[0.30, 0.34], [0.1, 0.1]])
     frame = patching.effects_frame(
         values,
         start=np.array([0.1, 0.1]),
-        clean=np.array([0.12, 0.12]),
+        clean=np.array([clean, clean]),
         corrupted=np.array([0.1, 0.1]),
         units=np.arange(2),
     )

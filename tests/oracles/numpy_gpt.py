@@ -129,5 +129,31 @@ def gelu(x):
 BENDS = {"gelu_new": gelu_new, "gelu": gelu, "relu": lambda x: max(x, 0.0)}
 
 
+def allowed_by(mask):
+    """The masks written out again, one question at a time."""
+
+    def one(spec, query, key):
+        kind, _, argument = spec.partition(":")
+        if kind == "none":
+            return True
+        if kind == "prefix":
+            return key <= query or (query < int(argument) and key < int(argument))
+        if kind == "window":
+            width, _, sinks = argument.partition("+")
+            return key <= query and (query - key < int(width) or key < int(sinks or 0))
+        return key <= query
+
+    def allowed(layer, head, query, key):
+        entry = mask if isinstance(mask, str) else mask[layer]
+        return one(entry if isinstance(entry, str) else entry[head], query, key)
+
+    return allowed
+
+
+def close(ours, expected, tolerance=1e-11):
+    """Equal to rounding; without norms the stream grows to thousands, and rounding with it."""
+    return np.abs(ours - expected).max() < tolerance * max(1.0, np.abs(expected).max())
+
+
 def array(tensor):
     return tensor.detach().double().numpy()
