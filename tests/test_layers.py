@@ -2,6 +2,10 @@
 
 import ast
 import importlib
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -72,3 +76,26 @@ def test_no_public_name_is_that_of_a_module(layer):
     """Importing the module would put it in the place of what the package offers by that name."""
     modules = {path.stem for path in (ROOT / "interp" / layer).glob("*.py")}
     assert set(importlib.import_module(f"interp.{layer}").__all__) & modules == set()
+
+
+# Not needed to run: the first is an extra, the second comes with scikit-learn or is done without.
+OPTIONAL = {"ray", "threadpoolctl"}
+
+
+def test_every_imported_package_is_a_declared_dependency():
+    """A package that only comes along with another one may be gone after its next release."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {plain(re.match(r"[\w.-]+", one)[0]) for one in project["dependencies"]}
+    distributions, missing = packages_distributions(), set()
+    for package in ("interp", "studies"):
+        for path in (ROOT / package).rglob("*.py"):
+            tops = {module.partition(".")[0] for module in imported(path)}
+            for top in tops - sys.stdlib_module_names - OPTIONAL - {"interp", "studies"}:
+                names = map(plain, distributions.get(top, [top]))
+                missing |= set() if declared.intersection(names) else {top}
+    assert missing == set()
+
+
+def plain(name):
+    """The one spelling of a distribution's name."""
+    return re.sub(r"[-_.]+", "-", name).lower()
