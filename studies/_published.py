@@ -168,10 +168,11 @@ def main(
 ) -> int:
     """Measures, prints and writes `published.csv`; 0 if every judged row agrees, else 1."""
     from interp.reporting import csv_text
+    from interp.reporting.files import write_file
 
     frame = run(model, progress=progress)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "published.csv").write_text(csv_text(frame), encoding="utf-8")
+    write_file(out / "published.csv", csv_text(frame))
     if as_json:
         print(json.dumps(_facts(model, frame), indent=2, ensure_ascii=False, allow_nan=False))
     else:

@@ -85,12 +85,11 @@ def measured(folder: Path, n_seeds: int = 3, only: tuple[str, ...] = ()) -> dict
 
 
 def _tables_of(run: "SuiteRun", folder: Path, suite: "Suite") -> dict[str, pd.DataFrame]:
-    import json
+    from interp.learning.run_log import read_log
+    from interp.learning.train_suite import OUTCOME, finished_model, read_outcome
 
-    from interp.learning.train_suite import OUTCOME, finished_model
-
-    log = pd.read_csv(folder / run.name / "log.csv")
-    outcome = json.loads((folder / run.name / OUTCOME).read_text(encoding="utf-8"))
+    log = read_log(folder / run.name / "log.csv")
+    outcome = read_outcome(folder / run.name / OUTCOME)
     curve = log[[name for name in CURVE_COLUMNS if name in log]]
     evaluated = [name for name in curve if name not in CURVE_COLUMNS[:5]]
     tables = {"curves": curve.dropna(subset=evaluated, how="all"), "layers": _gradients(log)}

@@ -343,10 +343,12 @@ def write(result: Result, config: Config) -> Path:
     Only `verify.json` depends on anything but the options: it holds the time taken.
     """
     from interp.reporting import csv_text
+    from interp.reporting.files import write_file
 
     config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / "verify.json").unlink(missing_ok=True)  # the last to come: without it, a torso
     for name, table in {**result.tables, "bars": result.bars}.items():
-        (config.out / f"{name}.csv").write_text(csv_text(table), encoding="utf-8")
+        write_file(config.out / f"{name}.csv", csv_text(table))
     facts = {
         "passed": result.passed,
         "bars": result.bars.to_dict("records"),
@@ -355,7 +357,7 @@ def write(result: Result, config: Config) -> Path:
         "seconds": round(result.seconds, 1),
     }
     text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False)
-    (config.out / "verify.json").write_text(text + "\n", encoding="utf-8")
+    write_file(config.out / "verify.json", text + "\n")
     return config.out
 
 

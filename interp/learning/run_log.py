@@ -6,11 +6,32 @@ import os
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from interp.core.errors import InputError, RunError
 from interp.core.reading import brief, read_text
 from interp.learning.files import write_whole
 
 _STEP = re.compile("[0-9]{1,18}")
+
+
+def read_log(path: Path) -> pd.DataFrame:
+    """A finished log as a frame.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    text = read_text(path)
+    try:
+        frame = pd.read_csv(io.StringIO(text))
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} is no log of a training: {reason}") from None
+    if not {"step", "train_loss", "seconds"} <= set(frame) or not len(frame):
+        raise InputError(f"{path} is no log of a training: a column or all rows are missing")
+    if not all(map(pd.api.types.is_numeric_dtype, frame.dtypes)):
+        raise InputError(f"{path} is no log of a training: a column holds what is no number")
+    return frame
 
 
 class RunLog:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-# A row number in each row keeps honest tables far below this, however often values repeat.
-_MOST_PER_BYTE = 1000
+# A row number in each row keeps honest tables below ten, however often values repeat.
+_MOST_PER_BYTE = 100
 _ALWAYS_FINE = 2**22  # bytes, and rows
 
 
@@ -26,7 +26,7 @@ def opened(path: str | Path, texts: Sequence[str] = ()) -> "pq.ParquetFile":
         texts: columns that are read as `shared_texts` takes them.
 
     Raises:
-        InputError: there is no such file, or it announces a thousand times its own size.
+        InputError: there is no such file, or it announces a hundred times its own size.
         OSError: it is no Parquet file; or `pyarrow.ArrowException`.
 
     Cost: reads the file's description, which lies at its end.

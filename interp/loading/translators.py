@@ -15,7 +15,7 @@ from interp.corpus.tokenizer import BOS, PAD
 from interp.loading.hf_config import read_json
 from interp.loading.names import SHIPPED_FOLDER, TRANSLATOR
 from interp.loading.provenance import weights_hash
-from interp.loading.weights import check_finite
+from interp.loading.weights import check_finite, check_sizes
 from interp.loading.writing import save_tensors
 
 FOLDER = SHIPPED_FOLDER / TRANSLATOR
@@ -42,9 +42,12 @@ def load_translator(
         found = sorted(file.stem.removeprefix("seed") for file in folder.glob("seed*.safetensors"))
         raise InputError(f"There is no translator of seed {seed}; there are: {', '.join(found)}.")
     config = _checked(described, folder / DESCRIPTION)
-    model = HookedEncoderDecoder(config, dtype=dtype, init=None)
     try:
         tensors = load_file(path)
+        shapes = [tensor.shape for tensor in tensors.values()]
+        for stack in (config.encoder, config.decoder):
+            check_sizes(stack, shapes, str(folder / DESCRIPTION))
+        model = HookedEncoderDecoder(config, dtype=dtype, init=None)
         with torch.no_grad():
             model.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()})
     except (SafetensorError, OSError, RuntimeError) as error:

@@ -7,7 +7,7 @@ as GPT-2's checkpoints do. Peak memory is the weights once, plus one tensor wher
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from interp.core import GPTConfig, HookedGPT, InputError
 from interp.core.model import sinusoids
+from interp.core.reading import brief
 from interp.loading.hf_config import read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -177,6 +178,7 @@ def check_parameters(config: GPTConfig, parameters: Mapping[str, Tensor], where:
     Raises:
         InputError: naming the first that is not.
     """
+    check_sizes(config, [tensor.shape for tensor in parameters.values()], where)
     for name, shape in parameter_shapes(config).items():
         if name not in parameters:
             raise InputError(f"{where} lacks {name}.")
@@ -239,12 +241,20 @@ def stored_as_ours(files: WeightFiles, config: GPTConfig) -> dict[str, StoredTen
     return _matched(files, dict(files.tensors), config, str)
 
 
-def _check_sizes(files: WeightFiles, config: GPTConfig) -> None:
+def check_sizes(config: GPTConfig, shapes: Collection[Sequence[int]], where: str) -> None:
     """Refuse a config whose very shapes would take for ever, or overflow, to work out.
 
     Every size but `n_heads` and fixed positions is the length of some tensor's axis.
+
+    Args:
+        config: the shape that is said.
+        shapes: of the tensors that there are.
+        where: the files, for messages.
+
+    Raises:
+        InputError: naming the size.
     """
-    longest = max((axis for tensor in files.tensors.values() for axis in tensor.shape), default=0)
+    longest = max((axis for shape in shapes for axis in shape), default=0)
     sizes = {
         "d_model": config.d_model,
         "d_vocab": config.d_vocab,
@@ -255,17 +265,17 @@ def _check_sizes(files: WeightFiles, config: GPTConfig) -> None:
     for name, size in sizes.items():
         if size > longest:
             raise InputError(
-                f"{files.directory}: config.json says {name}={size}, but no tensor has an axis "
-                "that long; is it another model's?"
+                f"{where}: the config says {name}={brief(size)}, but no tensor has an axis that "
+                "long; is it another model's?"
             )
-    if config.n_layers > len(files.tensors):
+    if config.n_layers > len(shapes):
         raise InputError(
-            f"{files.directory}: config.json says n_layers={config.n_layers}, but there are "
-            f"{len(files.tensors)} tensors in all."
+            f"{where}: the config says n_layers={brief(config.n_layers)}, but there are "
+            f"{len(shapes)} tensors in all."
         )
     if config.positions == "sinusoidal" and config.n_ctx > _MOST_FIXED_POSITIONS:
         raise InputError(
-            f"{files.directory}: config.json says n_ctx={config.n_ctx}; at most "
+            f"{where}: the config says n_ctx={brief(config.n_ctx)}; at most "
             f"{_MOST_FIXED_POSITIONS} sinusoidal positions are tabulated."
         )
 
@@ -277,7 +287,8 @@ def _matched(
     theirs: Callable[[str], str],
 ) -> dict[str, StoredTensor]:
     """Each parameter's tensor; `theirs` turns our names into the files'."""
-    _check_sizes(files, config)
+    shapes = [tensor.shape for tensor in files.tensors.values()]
+    check_sizes(config, shapes, str(files.directory / "config.json"))
     where = f"{files.directory} ({_sizes(config)})"
     matched = {}
     shapes = parameter_shapes(config)

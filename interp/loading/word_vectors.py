@@ -111,7 +111,8 @@ def _read_text(path: Path, file: BinaryIO, n_words: int, width: int) -> WordVect
                 f"{len(parts) - 1} came after {parts[0]!r:.80}"
             )
         try:
-            vectors[row] = [float(number) for number in parts[1:]]
+            with np.errstate(over="ignore"):  # it is infinite then, which `_check_finite` says
+                vectors[row] = [float(number) for number in parts[1:]]
         except ValueError:
             raise InputError(
                 f"{path}, line {row + 2}: the vector of {parts[0]!r:.80} holds what is no number"
