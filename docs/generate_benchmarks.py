@@ -26,6 +26,7 @@ ABOUT = {
     "analogies": "Analogies and neighbours over GPT-2's vocabulary, against gensim.",
     "attribution": "Direct logit attribution, against TransformerLens's per-head route.",
     "circuits": "Copying and composition scores of all heads.",
+    "commands": "What a user waits for: whole commands, with the memory of all their processes.",
     "cuda": "Forward, cache and patching sweep on a GPU, beside the CPU of the same machine.",
     "head_roles": "All head roles with their nulls, against bare forward passes.",
     "lenses": "The logit lens over a text, against TransformerLens's `logit_lens`.",
@@ -165,6 +166,16 @@ def of_circuits(rows: list[Cells]) -> Iterator[Row]:
                   where=where(cells))  # fmt: skip
 
 
+def of_commands(rows: list[Cells]) -> Iterator[Row]:
+    """Limits of time and memory; there is no peer for a whole command."""
+    for cells in rows:
+        what, said = cells["what"], where(cells)
+        yield Row(f"{what}: time", "", float(cells["seconds"]), None, "s", number(cells["bar_s"]),
+                  True, where=said)  # fmt: skip
+        yield Row(f"{what}: memory", "", float(cells["peak_mib"]), None, "MiB",
+                  number(cells["bar_mib"]), True, where=said)  # fmt: skip
+
+
 def of_cuda(rows: list[Cells]) -> Iterator[Row]:
     """On the GPU, beside float32 on the CPU of that machine."""
     on_cpu = {cells["what"]: float(cells["seconds"]) for cells in rows if cells["device"] == "cpu"}
@@ -273,6 +284,7 @@ def of_sweep(rows: list[Cells]) -> Iterator[Row]:
 
 
 READERS = {
+    "commands": of_commands,
     "speed": of_speed,
     "head_roles": of_head_roles,
     "patching": of_patching,

@@ -260,6 +260,18 @@ def test_a_row_has_one_direction(benchmarks):
                                                                           "3.4e-06"]  # fmt: skip
 
 
+def test_whole_commands_have_limits_of_their_own(benchmarks, tmp_path):
+    """Made-up rows: one limit met, one missed, none declared."""
+    header = "what,seconds,bar_s,peak_mib,bar_mib,cores,load,machine,torch,python\n"
+    cells = "interp report,119.0,120.0,2049,2048.0,2,0.3,x86_64,2.13.0,3.11\n"
+    (tmp_path / "commands.csv").write_text(header + cells + "interp doctor,5,,300,,2,0.3,a,b,c\n")
+    rows = [row.cells() for row in benchmarks.comparisons(tmp_path)]
+    assert [row[6] for row in rows] == ["yes", "**no, missed**", "no bar", "no bar"]
+    assert rows[1][0] == "interp report: memory" and rows[1][7] == "2 cores, load 0.3"
+    page = benchmarks.benchmark_page(tmp_path)
+    assert "Of 2 bars, 1 are met and 1 missed.\nMissed: interp report: memory: 2,049" in page
+
+
 def test_a_gpu_stands_beside_its_own_cpu(benchmarks, tmp_path):
     """There may be no file of a GPU here; its rows are made up."""
     header = "what,device,dtype,seconds,error,gpu,cuda,torch,machine\n"
