@@ -53,7 +53,7 @@ class ModelOptions(Options):
     revision: Annotated[str | None, arg(metavar="REVISION")] = None
     """Branch, tag or commit on the Hugging Face hub."""
     device: Annotated[str, arg(metavar="DEVICE")] = "auto"
-    """auto, cpu, cuda, cuda:N or mps; auto takes the accelerator where there is one."""
+    """auto, cpu, cuda or cuda:N; auto takes a GPU where there is one."""
     dtype: Dtype = "float32"
     """Number format of weights and activations; measurements want float32 or float64."""
     offline: Switch = False
@@ -233,7 +233,7 @@ class Sweep(Options):
     out: Annotated[Path, arg(metavar="DIR")] = Path("sweep")
     """The dataset goes here; `pandas.read_parquet("DIR")` reads all of it."""
     device: Annotated[str, arg(metavar="DEVICE")] = "auto"
-    """auto, cpu, cuda, cuda:N or mps; auto takes the accelerator where there is one."""
+    """auto, cpu, cuda or cuda:N; auto takes a GPU where there is one."""
     engine: Literal["local", "ray"] = "local"
     """This machine, or a Ray cluster (needs `pip install 'interp[ray]'`)."""
     address: Annotated[str, arg(metavar="ADDRESS")] = "auto"
@@ -630,17 +630,16 @@ def _device(asked: str) -> str:
     import torch
 
     if asked == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+        return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = asked.partition(":")
-    there = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count(),
-        "mps": int(torch.backends.mps.is_available()),
-    }
+    if kind == "mps":
+        raise InputError(
+            "Apple's GPU (mps) has no float64, in which probabilities and statistics are computed; "
+            "--device cpu has it"
+        )
+    there = {"cpu": 1, "cuda": torch.cuda.device_count()}
     if kind not in there or (index and not index.isdigit()):
-        raise InputError(f"device {asked!r} is none of auto, cpu, cuda, cuda:N, mps")
+        raise InputError(f"device {asked!r} is none of auto, cpu, cuda, cuda:N")
     if int(index or 0) >= there[kind]:
         raise InputError(f"this machine has no device {asked!r}; --device auto takes what it has")
     return asked

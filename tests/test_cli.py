@@ -167,6 +167,7 @@ def test_the_module_and_the_script_are_the_same_command():
         (["generate", "the king", "-m", "nonsense"], "nonsense"),
         (["generate", "the king", "--device", "abacus"], "device 'abacus' is none of auto, cpu"),
         (["generate", "the king", "--device", "cuda:99"], "no device 'cuda:99'"),
+        (["generate", "the king", "--device", "mps"], "(mps) has no float64"),
     ],
 )
 def test_a_wrong_call_is_one_sentence_and_exit_code_2(run, words, complaint):
@@ -175,6 +176,13 @@ def test_a_wrong_call_is_one_sentence_and_exit_code_2(run, words, complaint):
     assert complaint.lower() in err.lower()
     # A model that is neither cached nor reachable is a failure, not a wrong call.
     assert (code, out) == (1 if "no/such" in words else 2, "")
+
+
+def test_auto_takes_no_device_without_float64(monkeypatch):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    for gpu, expected in ((False, "cpu"), (True, "cuda")):
+        monkeypatch.setattr("torch.cuda.is_available", lambda gpu=gpu: gpu)
+        assert cli._device("auto") == expected
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
