@@ -28,7 +28,10 @@ from loading_memory import write_gpt2
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "commands.csv"
-GPT2_PROMPT = "When Mary and John went to the store, John gave a drink to"
+SMALL_PROMPT = ("the calm creature", "--corrupted", "the shy creature", "--target", "sleeps",
+                "--contrast", "hides")  # fmt: skip
+GPT2_PROMPT = ("When Mary and John went to the store, John gave a drink to", "--target", " Mary",
+               "--contrast", " John")  # fmt: skip
 LOOK_EVERY_S = 0.25
 
 
@@ -71,21 +74,14 @@ def commands(folder: Path, tokenizer: Path | None) -> list[Command]:
         Command("from clone to report", ("sh", "-c", get), 300),
         Command("interp doctor", (interp, "doctor")),
         Command("interp report -m small", (interp, "report", "-m", "small"), 120, 2048),
-        Command(
-            "interp probe on small",
-            (interp, "probe", "the king was", "--target", "proud", "--contrast", "angry"),
-            10,
-        ),
+        Command("interp probe on small", (interp, "probe", *SMALL_PROMPT), 10),
         Command("interp verify, the fast set", (interp, "verify"), 60),
     ]
     if tokenizer is not None:
         write_gpt2(folder, tokenizer)
-        words = (GPT2_PROMPT, "--target", " Mary", "--contrast", " John")
-        model = str(folder / "checkpoint")
-        found.append(
-            Command("interp probe on GPT-2 small's shape",
-                    (interp, "probe", *words, "-m", model), 60)
-        )  # fmt: skip
+        model = ("-m", str(folder / "checkpoint"))
+        what = "interp probe on GPT-2 small's shape"
+        found.append(Command(what, (interp, "probe", *GPT2_PROMPT, *model), 60))
     return found
 
 
