@@ -141,8 +141,11 @@ def _from_directory(
     if (path.is_file() and path.suffix == ".safetensors") or path.name == "checkpoints":
         return _from_run(path, dtype, device)
     if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {what}; expected a directory with config.json and weights.")
+        what = "is no directory" if path.exists() else "does not exist"
+        raise InputError(
+            f"{path} {what}; expected a directory with config.json and weights in safetensors, the "
+            "only format of weights that is ever opened."
+        )
     return _from_files(path, dtype, device, path.resolve().name)
 
 

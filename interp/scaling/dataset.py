@@ -51,9 +51,10 @@ class Dataset:
             raise InputError(
                 f"{self.out} holds {foreign[0]} and is no folder of a sweep; give another --out"
             )
-        for name in _OURS:
-            if (self.out / name).is_symlink():
-                raise InputError(f"{self.out / name} is a link to another place; remove it")
+        for path in (self.out / name for name in _OURS):
+            kind = "file" if path.suffix or path.name == "_lock" else "folder"
+            if path.is_symlink() or (path.exists() and path.is_file() != (kind == "file")):
+                raise InputError(f"{path} is a link, or no {kind} as in every sweep; remove it")
         self._lock: Any = None
         if look_only:
             return
@@ -181,10 +182,7 @@ def _disk(out: Path) -> Iterator[None]:
 
 def _locked(out: Path) -> Any:
     """An open file that no other process can lock until this one closes it or ends."""
-    path = out / "_lock"
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no file, so {out} is no folder of a sweep")
-    file = path.open("w")
+    file = (out / "_lock").open("w")
     try:
         import fcntl
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from oracles.damage import full_disk, looks_whole
 
 from interp import loading, measures, planted
 from interp.core import GPTConfig, HookedGPT, InitScales
@@ -365,3 +366,17 @@ def test_help_comes_without_the_models():
         [sys.executable, "studies/verify.py", "--help"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0 and "--full" in done.stdout
+
+
+def test_a_full_disk_leaves_no_verdict_and_no_link_is_followed(tmp_path):
+    bars = pd.DataFrame({"bar": ["x"], "reached": [True]})
+    result = verify.Result({"by_role": pd.DataFrame({"n": range(300)})}, bars, seconds=1.0)
+    config = verify.Config(out=tmp_path / "out")
+    (tmp_path / "mine").write_text("years")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "bars.csv").symlink_to(tmp_path / "mine")
+    assert (verify.write(result, config) / "verify.json").is_file()
+    assert (tmp_path / "mine").read_text() == "years"
+    with full_disk(100), pytest.raises(OSError, match="too large"):
+        verify.write(result, config)
+    assert not looks_whole(tmp_path)
