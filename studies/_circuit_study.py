@@ -108,8 +108,8 @@ def _own_pairs(model: "HookedGPT", config: PairsConfig) -> "AnswerPairs":
     n_units = len(np.unique(most.pairs.units))
     if n_units < 4:
         raise InputError(
-            f"{config.pairs} needs 4 units of one length in tokens or more, but has {n_units}; heads "
-            "are chosen on one half and tested on the other"
+            f"{config.pairs} needs 4 units of one length in tokens, but has {n_units}; heads are "
+            "chosen on one half and tested on the other"
         )
     return most.only(np.arange(len(most)) < (config.limit or len(most)))
 

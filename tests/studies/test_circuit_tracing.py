@@ -140,7 +140,7 @@ def test_a_users_own_prompts_are_traced_and_judge_no_claim(small, tmp_path):
     pairs = _circuit_study.prompts_of(small, "facts", facts.Config(pairs=str(path)))
     assert (pairs.kind, len(pairs)) == ("mine", 5) and pairs.places[1:] == ["the", "…", "is", "in"]
     path.write_text("\n".join(rows[:3]))
-    with pytest.raises(InputError, match="needs 4 units of one length in tokens or more, but has 2"):
+    with pytest.raises(InputError, match="needs 4 units of one length in tokens, but has 2"):
         _circuit_study.prompts_of(small, "facts", facts.Config(pairs=str(path)))
 
 
