@@ -34,7 +34,7 @@ def pattern_sums(model: HookedGPT, tokens: Tokens, batch_size: int = 32) -> pd.D
                 {
                     "layer": layer,
                     "row_deviation": (rows - 1).abs().max().item(),
-                    "column_deviation": (columns - 1).abs().mean().item(),
+                    "column_deviation": (columns - 1).abs().sum().item(),
                     "smallest": pattern.min().item(),
                     "largest": pattern.max().item(),
                     "n_rows": rows.numel(),
@@ -48,13 +48,15 @@ def pattern_sums(model: HookedGPT, tokens: Tokens, batch_size: int = 32) -> pd.D
         rows = torch.as_tensor(tokens[start : start + batch_size], device=model.W_E.device)
         model.run_with_hooks(rows, hooks, stop_at_layer=n_layers)
     by_layer = pd.DataFrame(parts).groupby("layer")
-    return by_layer.agg(
+    frame = by_layer.agg(
         row_deviation=("row_deviation", "max"),
-        column_deviation=("column_deviation", "mean"),
+        column_deviation=("column_deviation", "sum"),
         smallest=("smallest", "min"),
         largest=("largest", "max"),
         n_rows=("n_rows", "sum"),
     ).reset_index()
+    # A pattern has as many columns as rows; batches may differ in size.
+    return frame.assign(column_deviation=frame["column_deviation"] / frame["n_rows"])
 
 
 def js_nats(

@@ -54,7 +54,7 @@ def readout_effects(
         batch_size: prompts at a time; their logits are held in double precision.
 
     Returns:
-        One row per prompt and readout, "the model" among them: `prompt`, `readout`, `kl_nats`
+        One row per readout, "the model" first, and prompt: `prompt`, `readout`, `kl_nats`
         (KL(model ‖ readout), mean over positions), `top1` (share of positions whose most probable
         token is the model's), `loss` (nats per token).
 
@@ -67,7 +67,8 @@ def readout_effects(
     """
     _check(model, windows, readouts)
     own = Readout("the model")
-    n_layers, parts, start = model.config.n_layers, [], 0
+    n_layers, start = model.config.n_layers, 0
+    parts: dict[str, list[pd.DataFrame]] = {readout.name: [] for readout in (own, *readouts)}
     last = hook_name("resid_post", n_layers - 1)
     hooks = {hook_name("resid_pre", r.layer) for r in readouts if r.layer is not None}
     for window in windows:
@@ -82,9 +83,11 @@ def readout_effects(
                     last if readout.layer is None else hook_name("resid_pre", readout.layer)
                 ]
                 said = truth if readout is own else _log_probs(model, readout, stream)
-                parts.append(_compared(readout.name, truth, said, tokens[:, 1:], start + first))
+                frame = _compared(readout.name, truth, said, tokens[:, 1:], start + first)
+                parts[readout.name].append(frame)
         start += len(window)
-    return pd.concat(parts, ignore_index=True)
+    # Readout by readout, so that the order does not depend on the batches.
+    return pd.concat([frame for found in parts.values() for frame in found], ignore_index=True)
 
 
 def _check(model: HookedGPT, windows: Sequence, readouts: Sequence[Readout]) -> None:

@@ -63,6 +63,9 @@ class Pretended(torch.Tensor):
     def data_ptr(self):
         return self.inner.data_ptr()
 
+    def untyped_storage(self):
+        return self.inner.untyped_storage()
+
     def numpy(self, *_, **__):
         raise TypeError("can't convert a tensor of a device to numpy; copy it to the CPU first")
 
@@ -117,6 +120,7 @@ def _with_tensors(index):
 
 def _attention(q, k, v, attn_mask=None, is_causal=False, scale=None):
     """The definition, since PyTorch's choice of a kernel knows nothing of the pretended device."""
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
     scores = (q * scale) @ k.transpose(-1, -2)
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
