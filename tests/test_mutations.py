@@ -26,6 +26,7 @@ class Mutant(NamedTuple):
 
 
 MODEL, MASKS = "interp/core/model.py", "interp/core/masks.py"
+PADDED, GENERATION = "interp/core/attention_mask.py", "interp/core/generation.py"
 FORWARD = "tests/core/test_model.py::test_every_activation_equals_the_numpy_gpt[gpt2]"
 FUSED = "tests/core/test_model.py::test_the_fused_path_equals_the_explicit_one[gpt2]"
 MUTANTS = {
@@ -60,6 +61,27 @@ MUTANTS = {
         "interp/measures/detectors.py",
         'strength.sort_values(ascending=False, kind="stable").index', "strength.index",
         "tests/measures/test_detectors.py::test_labels_come_strongest_first",
+    ),
+    "hooks that stay after an exception": Mutant(
+        "interp/core/hooked.py", "        finally:\n            for hooks, fn in found:",
+        "        except KeyboardInterrupt:\n            raise\n        else:\n"
+        "            for hooks, fn in found:",
+        "tests/core/test_hooks.py::test_hooks_are_gone_after_an_exception[forward]",
+    ),
+    "sink tokens that are pads": Mutant(
+        PADDED, "        if not isinstance(source, Tensor):\n            allowed = _by_pos",
+        "        if False:\n            allowed = _by_pos",
+        "tests/core/test_model.py::test_a_padded_row_equals_the_row_alone[window:2+2-left]",
+    ),
+    "nucleus without the token that reaches p": Mutant(
+        GENERATION, "kept = mass_before < top_p - 1e-9",
+        "kept = mass_before + sorted_probs < top_p + 1e-9",
+        "tests/core/test_generation.py::"
+        "test_filters_and_their_combination_equal_hugging_face[0.5-None-0.9-None]",
+    ),
+    "one seed for all rows": Mutant(
+        GENERATION, "[seed + r for r in range(batch)]", "[seed for r in range(batch)]",
+        "tests/core/test_generation.py::test_a_batch_equals_its_rows_one_by_one[sampled]",
     ),
 }  # fmt: skip
 

@@ -35,7 +35,9 @@ def masks_of_a_run(draw, config):
         ]
     )  # fmt: skip
     one = st.one_of(mask_specs(), matrices(), matrices(config.n_heads))
-    given_mask = draw(st.none() | one | st.dictionaries(st.integers(0, config.n_layers - 1), one))
+    layers = st.integers(0, config.n_layers - 1)
+    by_layer = st.dictionaries(layers, one, min_size=config.n_layers)
+    given_mask = draw(st.none() | one | st.dictionaries(layers, one) | by_layer)
     if given_mask is not None:
         by_layer = given_mask
         if not isinstance(given_mask, dict):

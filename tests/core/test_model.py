@@ -175,7 +175,7 @@ def test_no_causal_leak_and_a_leak_without_mask(model, tokens):
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("mask", ["causal", "none", "window:2"])
+@pytest.mark.parametrize("mask", ["causal", "none", "window:2", "window:2+2"])
 def test_a_padded_row_equals_the_row_alone(model, side, mask):
     rows = [tiny_tokens(1, n, seed=n)[0] for n in (11, 7, 3)]
     padded = torch.zeros(3, 11, dtype=torch.long)

@@ -121,6 +121,7 @@ def test_a_row_of_a_ragged_batch_is_that_prompt_alone(data):
     pads = [data.draw(st.integers(0, n - 1)) for _ in tokens]
     real = torch.arange(n) >= torch.tensor(pads)[:, None]
     options = data.draw(OPTIONS) | {"seed": data.draw(SEEDS)}
+    options["repetition_penalty"] = data.draw(st.sampled_from([1.0, 1.5, 3]))
     options["stop_tokens"] = data.draw(st.lists(st.integers(0, vocab - 1), max_size=1))
     cached = data.draw(st.booleans())
     batch = model.generate(tokens, 3, attention_mask=real, use_kv_cache=cached, **options)
@@ -155,7 +156,7 @@ def test_generation_is_one_draw_from_each_full_pass(data):
 
 @bounded(12)
 @given(st.data())
-def test_beams_of_one_and_two_tokens_are_the_best_of_all(data):
+def test_beams_of_two_tokens_are_the_best_of_all_and_longer_ones_need_no_cache(data):
     """Oracle: every continuation, scored in one pass each. With as many beams as tokens, nothing
     of two tokens can be lost; greedy is among them."""
     model = data.draw(models())
@@ -173,5 +174,9 @@ def test_beams_of_one_and_two_tokens_are_the_best_of_all(data):
     assert np.abs(np.array([s for _, s in found.beams[0]]) - best.numpy()).max() < 1e-9
     for path, score in found.beams[0]:
         assert abs(scores[path[0] * vocab + path[1]] - score) < 1e-9
+    cached, anew = (
+        model.generate(prompt, 3, beams=3, use_kv_cache=use).beams[0] for use in (True, False)
+    )
+    assert [path for path, _ in cached] == [path for path, _ in anew]
     greedy = model.generate(prompt, 2, temperature=0).new_tokens[0]
     assert found.log_probs[0] >= scores[greedy[0] * vocab + greedy[1]] - 1e-9

@@ -87,7 +87,13 @@ def test_any_residual_cell_is_one_hooked_run(data):
 @bounded(25)
 @given(st.data())
 def test_any_head_cell_is_one_hooked_run(data):
-    model, prompts, answers = data.draw(setups())
+    fixed = {}
+    if data.draw(st.booleans()):  # each head its own mask
+        one = st.sampled_from(["causal", "window:1", "window:2+1", "none", "prefix:3"])
+        n_layers, n_heads = data.draw(st.integers(1, 2)), data.draw(st.integers(2, 3))
+        mask = tuple(tuple(data.draw(one) for _ in range(n_heads)) for _ in range(n_layers))
+        fixed = {"n_layers": n_layers, "n_heads": n_heads, "mask": mask}
+    model, prompts, answers = data.draw(setups(**fixed))
     site, direction = data.draw(st.sampled_from(patching.HEAD_SITES)), data.draw(DIRECTIONS)
     by_position = data.draw(st.booleans())
     by_source = site == "pattern" and data.draw(st.booleans())
