@@ -229,6 +229,24 @@ def test_notes_of_other_kinds_are_refused(done):
     assert len(read_table(out, "oracle", "rows")) == 5
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"rows": 3}, {"rows": 15}, {"columns": ["layer", "value", "word", "odd"]},
+     {"columns": ["word", "value", "odd"], "keys": []}],
+)  # fmt: skip
+def test_a_table_that_is_not_as_its_notes_say_is_no_other_table(done, changes):
+    out, path = done
+    table, notes = pq.read_table(path), notes_of(path)
+    shape = notes["tables"]["rows"]
+    shape |= changes
+    shape["kinds"] = {name: shape["kinds"][name] for name in shape["columns"]}
+    pq.write_table(table.replace_schema_metadata({b"interp": as_json(notes)}), path)
+    found = []
+    if refused(lambda: found.append(read_table(out, "oracle", "rows"))) is None:
+        assert changes["columns"] == ["word", "value", "odd"]  # a key may be left out
+        assert found[0]["word"].tolist() == frame()["word"].tolist()
+
+
 def test_a_cell_that_would_burst_is_not_opened(done):
     """Six million rows in some thousand bytes, under the notes of five."""
     out, path = done
