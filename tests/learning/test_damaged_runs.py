@@ -133,7 +133,7 @@ def test_a_damaged_log(trained, short):
     path = trained / "log.csv"
     whole = path.read_bytes()
     columns = whole.decode().partition("\n")[0].split(",")
-    for content in (*broken(whole, 150, seed=12), *NOT_JSON):
+    for content in (*broken(whole, 70, seed=12), *NOT_JSON):
         path.write_bytes(content)
         refused(lambda: RunLog(path, columns, resume_at=6))
         path.write_bytes(content)
