@@ -260,6 +260,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may hold bytes that are no text; stderr escapes them by itself.
+        sys.stdout.reconfigure(errors="backslashreplace")
     _typed[:] = argv
     debug = "--debug" in argv
     try:

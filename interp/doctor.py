@@ -112,7 +112,9 @@ def _devices() -> Iterator[Check]:
         found = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB"
         yield Check("devices", f"cuda:{index}", found, _multiplies(f"cuda:{index}"))
     if torch.backends.mps.is_available():
-        yield Check("devices", "mps", "Apple's GPU; not used, it has no float64", _multiplies("mps"))
+        yield Check(
+            "devices", "mps", "Apple's GPU; not used, it has no float64", _multiplies("mps")
+        )
 
 
 def _multiplies(device: str) -> str:

@@ -9,7 +9,7 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from interp.scaling.cells import Cell, PromptBlock
+from interp.scaling.cells import Cell, ModelFacts, PromptBlock
 from interp.scaling.costs import measure_cost, n_weights, pass_flops, shown, shown_time
 from studies._sweep_measures import MEASURES
 
@@ -75,10 +75,15 @@ def estimate(plan: "Plan", dataset: "Dataset", device: str, threads: int | None)
         flops = _flops(plan, first[key], prompts[key])
         seconds, how = _seconds(plan, key, to_do[key], prompts[key], taken, timed)
         rows.append(
-            {"name": name, "model": model.name, "cells": total[key], "to_do": to_do[key],
+            {"name": name, "model": _said(model), "cells": total[key], "to_do": to_do[key],
              "flops": flops, "seconds": seconds, "how": how}
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _said(model: ModelFacts) -> str:
+    """A model, and the seed of weights that are drawn: several may have one name."""
+    return model.name if model.seed is None else f"{model.name} (seed {model.seed})"
 
 
 def _flops(plan: "Plan", cell: Cell, n_prompts: int) -> float:
@@ -131,7 +136,7 @@ def _seconds(
         return float("nan"), "no cell of it could be timed"
     smallest, each = timed[name]
     of_measure = name in MEASURES
-    what = f"{_FEW_PROMPTS} prompts" if of_measure else "one cell"
+    what = f"at most {_FEW_PROMPTS} prompts" if of_measure else "one cell"
     seconds = each * (n_prompts if of_measure else to_do)
     if model == smallest:
         return seconds, f"timed now on {what}"
@@ -139,7 +144,7 @@ def _seconds(
     ratio = [pass_flops(shape, min(_SCALE_TOKENS, shape.n_ctx)) for shape in shapes]
     return (
         seconds * ratio[0] / ratio[1],
-        f"timed on {smallest.name}, times {ratio[0] / ratio[1]:.3g} for the operations of a pass",
+        f"timed on {_said(smallest)}, times {ratio[0] / ratio[1]:.3g} for the operations of a pass",
     )
 
 

@@ -212,8 +212,18 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(run, folder):
     per_layer = 2 * 12 * 128**2 + 4 * 128 * 3
     flops = 2 * 3 * (config.n_layers * per_layer + 2 * 128 * config.d_vocab)
     assert f"{flops / 1e6:.3g} MFLOP by formula" in out
-    assert "timed now on 8 prompts" in out
+    assert "timed now on at most 8 prompts" in out
     assert not (folder / "out").exists()
+
+
+def test_a_dry_run_tells_drawn_models_apart_and_prints_any_path(run, folder):
+    text = 'models = ["random:small-1l"]\nmeasures = ["surprisal"]\nprompts = ["plain.jsonl"]\n'
+    path, out_folder = written(folder, text + "seeds = [3, 5]\n"), folder / "no text: \udcff"
+    code, out, err = run(path, "--dry-run", "--out", out_folder, "--device", "cpu")
+    assert (code, err) == (0, "")
+    assert "no text: \\udcff; nothing is run" in out
+    for seed in (3, 5):
+        assert f"surprisal on random:small-1l (seed {seed}): 1 of 1 cells" in out
 
 
 def test_as_many_values_are_kept_as_the_formula_says(swept):
