@@ -76,6 +76,10 @@ def material(model: "HookedGPT", config: Any) -> Material:
         raise NotApplicable("this model's tokens are no words, so no two differ in a meaning")
     own = _prompts.speaks_the_language(model)
     lists = _word_pairs.own_language(config.seed) if own else _word_pairs.english()
+    # The user's files come first: a mistake in one is told before anything takes long.
+    relations = {**_user_pairs(config), **lists.relations}
+    ratings = {lists.rated_by: lists.similarity, **_user_ratings(config)}
+    questions, lost_questions = _questions(model, config)
     if own:
         corpus = _corpus(config)
         counts = np.bincount(corpus.ravel(), minlength=model.config.d_vocab)
@@ -83,7 +87,6 @@ def material(model: "HookedGPT", config: Any) -> Material:
     else:
         corpus, counts = None, None
         frequency = "order of the token ids: byte pairs are merged from the most frequent on"
-    relations = {**_user_pairs(config), **lists.relations}
     frame = pd.DataFrame(
         [(name, a, b) for name, pairs in relations.items() for a, b in pairs],
         columns=["relation", "first", "second"],
@@ -94,9 +97,7 @@ def material(model: "HookedGPT", config: Any) -> Material:
         if config.pairs is not None:
             raise
         raise NotApplicable(f"no words of ours are tokens of this model: {error}") from None
-    ratings = {lists.rated_by: lists.similarity, **_user_ratings(config)}
     spelt, lost_words = _spelt(model, lists, ratings)
-    questions, lost_questions = _questions(model, config)
     special = np.array(sorted(_special(model)), dtype=int)
     order = _order(model, counts, special)
     return Material(
