@@ -93,6 +93,26 @@ def test_patching_and_attribution(there, gpu):
         pd.testing.assert_frame_equal(found, expected, check_exact=False, atol=1e-9)
 
 
+def test_measures_in_smaller_batches(there, gpu):
+    tokens = tiny_tokens(batch=5).numpy()
+    readouts = [measures.Readout("plain", norm=False), measures.Readout("layer", layer=1)]
+
+    def frames(model, n):
+        yield measures.pattern_sums(model, tokens, n)
+        yield measures.head_descriptors(model, [tokens], batch_size=n)
+        yield measures.sink_scores(model, tokens, n)
+        yield measures.sink_interventions(model, tokens, batch_size=n)
+        yield measures.massive_activations(model, tokens, n)
+        yield measures.readout_effects(model, [tokens], readouts, n)
+        yield measures.copying_scores(model, n_null=2)
+        yield measures.composition_table(model)
+        yield measures.self_matching(model, torch.arange(7, device=model.W_E.device), 2)
+        yield measures.spectrum_table(measures.head_weights(model))
+
+    for found, expected in zip(frames(there, 2), frames(tiny_model(), 32), strict=True):
+        pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=1e-8, atol=1e-9)
+
+
 def test_a_stored_cache(there, gpu, tmp_path):
     tokens = tiny_tokens(batch=5)
     _, stored = there.run_with_cache(tokens, to=tmp_path / "c", batch_size=2)

@@ -1,6 +1,7 @@
 """Analogies against loops over words, planted laws and cases worked out by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 import torch
@@ -187,6 +188,16 @@ def test_answers_are_ranked_cosines():
     everything = analogy_answers(matrix, asked, 6, include=True)
     assert everything["score"].iloc[0] >= found["score"].iloc[0]
     assert set(everything[everything["question"] == 0]["word"]) & {0, 1, 2}
+
+
+def test_half_precision_is_widened_before_cosines_tie():
+    """bfloat16 vectors are float32 vectors with fewer digits: the same answers, no ties."""
+    coarse, asked = vectors().bfloat16(), np.array([[0, 1, 2], [5, 3, 7]])
+    fine = analogy_answers(coarse.float(), asked, 9)
+    pd.testing.assert_frame_equal(analogy_answers(coarse, asked, 9), fine)
+    questions = all_questions(np.arange(8).reshape(4, 2))
+    expected = analogy_ranks(coarse.float(), questions)
+    pd.testing.assert_frame_equal(analogy_ranks(coarse, questions), expected)
 
 
 @pytest.mark.parametrize(
