@@ -43,7 +43,7 @@ NAME_MOVERS, NEGATIVE = ((9, 9), (9, 6), (10, 0)), ((10, 7), (11, 10))
 COPYING_INDUCTION = ((5, 1), (5, 5), (6, 9))
 K_COMPOSITION = (((3, 3), (5, 1)), ((2, 2), (5, 1)), ((3, 3), (6, 9)), ((3, 3), (5, 5)))
 SURGICAL, GLOBAL = 0.01, 0.1  # tolerances of sink interventions
-TOP_FIVE = 5
+TOP_FIVE, N_EIGHT = 5, 8
 
 
 # ----------------------------------------------------------------------------------- loading
@@ -190,9 +190,9 @@ def heads(model: "HookedGPT", sizes: Sizes) -> Iterator[Row]:
     ):  # fmt: skip
         yield _rank_row("heads", f"{role} token" if role != "induction" else role, named,
                         scores[role], source)  # fmt: skip
-    for layer, head in COPYING_INDUCTION:
-        yield Row("heads", f"copying eigenvalue score of L{layer}H{head}", 0.0,
-                  _eigenvalue_score(model, layer, head), "at least", source=ELHAGE)  # fmt: skip
+    for (layer, head), score in zip(COPYING_INDUCTION, _eigenvalue_scores(model), strict=True):
+        yield Row("heads", f"copying eigenvalue score of L{layer}H{head}", 0.0, score, "at least",
+                  source=ELHAGE)  # fmt: skip
     yield from _names_copied(model, sizes)
 
 
@@ -246,12 +246,30 @@ def _rank_row(
                "at least", source=source)  # fmt: skip
 
 
-def _eigenvalue_score(model: "HookedGPT", layer: int, head: int) -> float:
-    from interp.measures.circuits import token_circuit
+def _eigenvalue_scores(
+    model: "HookedGPT", heads: Sequence[tuple[int, int]] = COPYING_INDUCTION
+) -> list[float]:
+    """Of the circuits from token to token, which are `W_V W_O` between the two vocabularies.
 
-    eigenvalues = token_circuit(model, layer, head, "OV").eigenvalues
-    size = float(eigenvalues.abs().sum())
-    return float(eigenvalues.real.sum()) / size if size else 0.0
+    The product of the vocabularies is formed once: layers behind the first read the same tokens.
+    """
+    import torch
+
+    from interp.measures import FactoredMatrix, head_weights
+    from interp.measures.circuits import in_chunks, token_inputs, token_outputs, vocabulary
+
+    weights = head_weights(model)
+    with torch.no_grad():
+        between = sum(
+            token_outputs(model, chunk) @ token_inputs(model, heads[0][0], chunk)
+            for chunk in in_chunks(vocabulary(model))
+        )
+    scores = []
+    for at in heads:
+        eigenvalues = FactoredMatrix(between @ weights.W_V[at], weights.W_O[at]).eigenvalues
+        size = float(eigenvalues.abs().sum())
+        scores.append(float(eigenvalues.real.sum()) / size if size else 0.0)
+    return scores
 
 
 def _names_copied(model: "HookedGPT", sizes: Sizes) -> Iterator[Row]:
@@ -444,16 +462,23 @@ def lens(model: "HookedGPT", sizes: Sizes) -> Iterator[Row]:
     from studies._published_circuits import EIGHT_MEAN, eight_prompts
 
     depths = depths_of(model)
-    read, frames = [], []
+    read, frames, said = [], [], 0.0
     for text, receiver, giver in eight_prompts():
         right, wrong = _token(model, receiver), _token(model, giver)
         read.append(_lens_differences(model, text, right, wrong))
         tokens, _ = model.to_tokens(text)
         frames.append(direct_attribution(model, tokens, right, wrong))
+        logits = _last_logits(model, text)
+        said += float(logits[right] - logits[wrong]) / N_EIGHT
     by_depth = dict(zip([depth.label for depth in depths], np.mean(read, axis=0), strict=True))
     yield from _lens_rows(by_depth, EIGHT_MEAN)
     parts = pd.concat(frames)
     total = parts["contribution"].sum() / len(frames)
+    yield Row("lens", "logit lens at the end against the model itself (logits)", 1e-3,
+              abs(float(np.mean(read, axis=0)[-1]) - said), "at most", source=LITERATURE,
+              kind="identity")  # fmt: skip
+    yield Row("lens", "direct contributions of all parts against the model itself (logits)", 1e-3,
+              abs(float(total) - said), "at most", source=LITERATURE, kind="identity")  # fmt: skip
     yield Row("lens", "direct contributions of all parts, in all (logits)", EIGHT_MEAN,
               float(total), tolerance=2e-3, source=TL_DEMO)  # fmt: skip
     writes = parts[parts["component"] == "head"].groupby(["layer", "head"])["contribution"].sum()

@@ -11,14 +11,16 @@ import pandas as pd
 import pytest
 import torch
 
+from oracles.tiny import tiny_model
+
 from interp import cli, planted
 from interp.core import GPTConfig, HookedGPT, InputError
-from interp.loading import TextTokenizer
+from interp.loading import TextTokenizer, save
 from studies import _published, _published_rows
 from studies._published import Row
 
 GPT2_TOKENIZER = Path(__file__).parents[2].parent / "shared" / "gpt2-tokenizer"
-TINY = _published.Sizes(2, 7, 2, 24, 4, 2)
+TINY = _published.Sizes(1, 7, 2, 24, 2, 2)
 
 
 # ------------------------------------------------------------------------------- the judgement
@@ -134,6 +136,24 @@ def test_lens_rows_by_hand():
     assert (rank.measured, rank.agrees) == (2.0, "no")
 
 
+def test_copying_eigenvalues_of_the_whole_circuit():
+    """Oracle: the eigenvalues of `X W_V W_O U`, a matrix over the vocabulary, in NumPy."""
+    model = tiny_model(d_vocab=53)
+    heads = ((1, 2), (2, 4))
+    found = _published_rows._eigenvalue_scores(model, heads)
+    W_E, first = model.W_E, model.blocks[0]
+    stream = (W_E[None] + first.mlp(first.ln2(W_E[None])))[0].numpy()
+    x = stream - stream.mean(-1, keepdims=True)
+    x = x / np.sqrt((x**2).mean(-1, keepdims=True) + model.config.eps)
+    U = model.W_U.numpy() * model.ln_final.w.numpy()[:, None]
+    U = U - U.mean(0)
+    for (layer, head), score in zip(heads, found, strict=True):
+        block = model.blocks[layer]
+        W_V = block.ln1.w.numpy()[:, None] * block.attn.W_V[head].numpy()
+        values = np.linalg.eigvals(x @ W_V @ block.attn.W_O[head].numpy() @ U)
+        assert score == pytest.approx(values.real.sum() / abs(values).sum(), abs=1e-9)
+
+
 def test_rank_of_all_logits():
     """Oracle: the singular values of the matrix itself."""
     model = HookedGPT(GPTConfig(n_layers=1, d_model=6, n_heads=2, n_ctx=5, d_vocab=41)).double()
@@ -150,10 +170,14 @@ def test_rank_of_all_logits():
 
 @pytest.fixture(scope="module")
 def gpt2_shape():
-    """Random weights of GPT-2 small's shape, and the real tokenizer."""
+    """Random weights of GPT-2 small's shape, biases and norms included, and the real tokenizer."""
     if not GPT2_TOKENIZER.is_dir():
         pytest.skip(f"GPT-2's tokenizer files are not at {GPT2_TOKENIZER}")
     model = HookedGPT(GPTConfig(12, 768, 12, 1024, 50257), seed=0).requires_grad_(False).eval()
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # zeros and ones, with which some identities would say nothing
+            parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
     model.name = "random-gpt2"
     model.tokenizer = TextTokenizer.from_directory(GPT2_TOKENIZER, gpt2=True, bos_id=50256)
     return model
@@ -162,16 +186,23 @@ def gpt2_shape():
 def test_on_the_exact_shape_identities_hold_and_published_values_do_not(
     gpt2_shape, monkeypatch, capsys, tmp_path
 ):
-    """Random weights: the report must say that these are not OpenAI's."""
-    some = {name: _published_rows.SECTIONS[name] for name in ("loading", "mask", "lens")}
-    monkeypatch.setattr(_published_rows, "SECTIONS", some)
+    """From files on disk to the exit code, every section: these are not OpenAI's weights."""
+    folder = save(gpt2_shape, tmp_path / "my-gpt2")
     monkeypatch.setattr(_published, "Sizes", lambda: TINY)
-    monkeypatch.setattr(cli, "_load", lambda command: gpt2_shape)
-    assert cli.main(["verify", "--published", "--out", str(tmp_path), "--json", "--debug"]) == 1
+    words = ["verify", "--published", "-m", str(folder), "--out", str(tmp_path), "--json"]
+    assert cli.main([*words, "--device", "cpu", "--debug"]) == 1
     found = json.loads(capsys.readouterr().out)
     rows = pd.DataFrame(found["rows"]).set_index("what")
     assert "NOT what is published" in found["verdict"]
-    assert (rows.loc[rows["kind"] == "identity", "agrees"] == "yes").all()
+    assert set(rows["section"]) == set(_published_rows.SECTIONS)
+    identities = rows[rows["kind"] == "identity"]
+    assert len(identities) == 16 and (identities["agrees"] == "yes").all()
+    exact = identities["measured"].to_dict()
+    for what in ("value biases folded into b_O: change of a logit",
+                 "key biases taken away: change of a pattern"):  # fmt: skip
+        assert 0 < exact[what] < 1e-9  # the biases are there
+    judged = rows[(rows["kind"] == "weights") & (rows["agrees"] != "not judged")]
+    assert len(judged) == 58 and (judged["agrees"] == "no").sum() > 45
     assert rows.loc["parameters", "measured"] == 124_439_808
     assert (rows.filter(like="of eight", axis="index")["agrees"] == "no").all()
     assert rows.loc["attention on position 0: intact", "agrees"] == "no"
