@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from oracles.tiny import tiny_model
 
 from interp import cli, planted
