@@ -196,7 +196,7 @@ def test_other_things_are_no_models(name):
 
 
 def test_a_file_is_no_directory(tiny):
-    with pytest.raises(InputError, match="is a file"):
+    with pytest.raises(InputError, match="is no directory"):
         load_model(tiny / "config.json")
     with pytest.raises(InputError, match="does not exist"):
         load_model(tiny / "nothing")
