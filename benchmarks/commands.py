@@ -6,8 +6,8 @@
 `make report` there, so it needs the package index (or a cache of it). The probe of GPT-2's shape
 has random weights and needs GPT-2's `vocab.json` and `merges.txt` in DIR; without it the row is
 left out. Memory is the largest sum over the processes of a command, pages that several share
-counted once (PSS), looked at four times a second; Linux only. Nothing here is a test. Run on an
-idle machine.
+counted once (PSS), looked at four times a second; Linux only. `matmul_gflops` says how fast the
+machine was in the same minute. Nothing here is a test. Run on an idle machine.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from typing import NamedTuple
 import psutil
 import torch
 from loading_memory import write_gpt2
+from speed import matmul_rate
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "commands.csv"
@@ -51,7 +52,8 @@ def main() -> None:
     options = parser.parse_args()
     load = round(os.getloadavg()[0], 1)
     common = {"cores": os.cpu_count(), "load": load, "machine": platform.machine()}
-    common |= {"torch": torch.__version__, "python": platform.python_version()}
+    common |= {"matmul_gflops": round(matmul_rate() / 1e9), "torch": torch.__version__}
+    common |= {"python": platform.python_version()}
     with tempfile.TemporaryDirectory() as folder:
         chosen = [c for c in commands(Path(folder), options.tokenizer) if options.only in c.what]
         rows = [measured(command, Path(folder)) | common for command in chosen]

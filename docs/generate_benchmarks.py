@@ -170,6 +170,8 @@ def of_commands(rows: list[Cells]) -> Iterator[Row]:
     """Limits of time and memory; there is no peer for a whole command."""
     for cells in rows:
         what, said = cells["what"], where(cells)
+        if rate := cells.get("matmul_gflops"):  # machines lend more or less of themselves
+            said += f", matrix products at {rate}{NO_BREAK}GFLOP/s"
         yield Row(f"{what}: time", "", float(cells["seconds"]), None, "s", number(cells["bar_s"]),
                   True, where=said)  # fmt: skip
         yield Row(f"{what}: memory", "", float(cells["peak_mib"]), None, "MiB",
