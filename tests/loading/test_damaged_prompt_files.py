@@ -139,7 +139,8 @@ def test_things_that_are_no_files(tmp_path, name):
         ('{"prompt": "a", "unit": ["b"]}', "line 1: unit is ['b'], neither a text nor a number"),
         ('{"prompt": "a", "unit": "\\udfff"}', "line 1: unit is '\\udfff', neither"),
         ('{"prompt": ' + "9" * 5_000 + "}", "line 1: no JSON: Exceeds the limit"),
-        ('{"prompt": ' + "[" * 5_000 + "}", "line 1: no JSON: it is nested too deeply"),
+        # How deep Python itself reads depends on its version.
+        ('{"prompt": ' + "[" * 5_000 + "]" * 5_000 + "}", "line 1: no JSON: it is nested "),
         ('{"prompt": NaN}', "line 1: prompt is nan, not a text"),
         ("\x00", "line 1: no JSON"),
     ],
