@@ -6,7 +6,7 @@
 `make report` there, so it needs the package index (or a cache of it). The probe of GPT-2's shape
 has random weights and needs GPT-2's `vocab.json` and `merges.txt` in DIR; without it the row is
 left out. Memory is the largest sum over the processes of a command, pages that several share
-counted once (PSS), looked at four times a second; Linux only. `matmul_gflops` says how fast the
+counted once (PSS), looked at every second; Linux only. `matmul_gflops` says how fast the
 machine was in the same minute. Nothing here is a test. Run on an idle machine.
 """
 
@@ -33,7 +33,7 @@ SMALL_PROMPT = ("the calm creature", "--corrupted", "the shy creature", "--targe
                 "--contrast", "hides")  # fmt: skip
 GPT2_PROMPT = ("When Mary and John went to the store, John gave a drink to", "--target", " Mary",
                "--contrast", " John")  # fmt: skip
-LOOK_EVERY_S = 0.25
+LOOK_EVERY_S = 1.0  # a look at a large process costs tens of milliseconds
 
 
 class Command(NamedTuple):

@@ -32,7 +32,8 @@ ABOUT = {
     "lenses": "The logit lens over a text, against TransformerLens's `logit_lens`.",
     "loading": "Time and memory of loading GPT-2 small's shape.",
     "parity": "Every shared hook point: float32 error against a float64 reference.",
-    "patching": "Exact patching sweeps against TransformerLens at its defaults and by hand.",
+    "patching": "Exact patching sweeps against TransformerLens at its defaults and by hand. A path "
+    "changes a logit by thousandths here, so that the rounding of both sides in float32 shows.",
     "speed": "Forward pass, cache and training step; starting up.",
     "sweep": "Two workers of a sweep against one, on two cores.",
 }
